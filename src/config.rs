@@ -1,0 +1,249 @@
+//! Settings: from the environment and `.env`, one struct per concern, checked once at start.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use secrecy::SecretString;
+use url::Url;
+
+/// Everything that can be set.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Process-wide matters.
+    pub app: AppConfig,
+    /// Where PostgreSQL is; `None` = not set.
+    pub database: Option<DatabaseConfig>,
+    /// The signed webhook.
+    pub webhook: WebhookConfig,
+    /// Downloading and keeping recordings.
+    pub recordings: RecordingsConfig,
+    /// Speech to text.
+    pub transcription: TranscriptionConfig,
+    /// The language model.
+    pub analysis: AnalysisConfig,
+    /// Slack; `None` = off.
+    pub slack: Option<SlackConfig>,
+    /// E-mail; `None` = off.
+    pub email: Option<EmailConfig>,
+    /// Workers.
+    pub queue: QueueConfig,
+    /// What is told to whom and when.
+    pub notify: NotifyConfig,
+}
+
+/// `APP_ENV`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Environment {
+    /// On a developer's machine.
+    Development,
+    /// For real.
+    Production,
+}
+
+/// `LOG_FORMAT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `APP_ENV`, `LOG_LEVEL`, `LOG_FORMAT`, `API_HOST`, `API_PORT`, `PUBLIC_URL`, `TIME_ZONE`.
+#[derive(Debug, Clone)]
+pub struct AppConfig {
+    /// Development or production.
+    pub environment: Environment,
+    /// `error`, `warn`, `info`, `debug`, `trace` or a filter such as `info,sqlx=warn`.
+    pub log_level: String,
+    /// Text or JSON.
+    pub log_format: LogFormat,
+    /// Address to listen on: 127.0.0.1 in development, 0.0.0.0 in production.
+    pub host: String,
+    /// Port to listen on.
+    pub port: u16,
+    /// Where people reach us, for links in messages. Default `http://HOST:PORT`.
+    pub public_url: Url,
+    /// Zone of days and of times in messages.
+    pub time_zone: Tz,
+}
+
+/// `DATABASE_URL`, `DATABASE_LISTEN_URL`.
+#[derive(Debug, Clone)]
+pub struct DatabaseConfig {
+    /// For everything.
+    pub url: SecretString,
+    /// Direct connection for LISTEN and migrations; the same as `url` unless set.
+    pub listen_url: SecretString,
+}
+
+/// `GOTO_WEBHOOK_SECRET`.
+#[derive(Debug, Clone)]
+pub struct WebhookConfig {
+    /// None (webhooks are off), one, or two while rotating; each of at least 32 bytes.
+    pub secrets: Vec<SecretString>,
+}
+
+/// `RECORDING_STORE`, `RECORDING_ALLOWED_HOSTS`, `RECORDING_ALLOW_PRIVATE`, `RECORDING_MAX_BYTES`, `GOTO_API_KEY`.
+#[derive(Debug, Clone)]
+pub struct RecordingsConfig {
+    /// `file:///path`.
+    pub store: Url,
+    /// Hosts that recordings may come from; GoTo's own by default.
+    pub allowed_hosts: Vec<AllowedHost>,
+    /// Permits loopback and private addresses and plain http. Loud at start.
+    pub allow_private: bool,
+    /// Refuse anything larger.
+    pub max_bytes: u64,
+    /// Bearer sent to allowed hosts.
+    pub api_key: Option<SecretString>,
+}
+
+/// `host` (port 443) or `host:port`, lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedHost {
+    /// Name or address literal, lower case, no trailing dot.
+    pub host: String,
+    /// `None` = 443 only.
+    pub port: Option<u16>,
+}
+
+/// `TRANSCRIPTION_BASE_URL`, `TRANSCRIPTION_API_KEY` (else `OPENAI_API_KEY`), `TRANSCRIPTION_MODEL`.
+#[derive(Debug, Clone)]
+pub struct TranscriptionConfig {
+    /// Joined with `/audio/transcriptions`.
+    pub base_url: Url,
+    /// `None` sends no header; then the step waits if the server is OpenAI's own.
+    pub api_key: Option<SecretString>,
+    /// Model name, passed on as it is.
+    pub model: String,
+}
+
+/// `ANALYSIS_TOKEN_LIMIT_FIELD`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenLimitField {
+    /// `max_completion_tokens`: `OpenAI`.
+    MaxCompletionTokens,
+    /// `max_tokens`: Ollama and old servers.
+    MaxTokens,
+}
+
+/// `ANALYSIS_STRUCTURED_OUTPUT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StructuredOutput {
+    /// Strict schema, enforced by the server.
+    JsonSchema,
+    /// Any JSON object.
+    JsonObject,
+    /// Asked for in the prompt only.
+    Prompt,
+}
+
+/// `ANALYSIS_BASE_URL`, `ANALYSIS_API_KEY` (else `OPENAI_API_KEY`), `ANALYSIS_MODEL`, `ANALYSIS_TOKEN_LIMIT_FIELD`,
+/// `ANALYSIS_STRUCTURED_OUTPUT`.
+#[derive(Debug, Clone)]
+pub struct AnalysisConfig {
+    /// Joined with `/chat/completions`.
+    pub base_url: Url,
+    /// `None` sends no header; then the step waits if the server is OpenAI's own.
+    pub api_key: Option<SecretString>,
+    /// Model name, passed on as it is.
+    pub model: String,
+    /// How the server calls its token limit.
+    pub token_limit_field: TokenLimitField,
+    /// How the server is asked for JSON.
+    pub structured_output: StructuredOutput,
+}
+
+/// `SLACK_WEBHOOK_URL`, or `SLACK_BOT_TOKEN` with `SLACK_CHANNEL`; `SLACK_API_BASE_URL`.
+#[derive(Debug, Clone)]
+pub enum SlackConfig {
+    /// An incoming webhook; its URL is a secret.
+    Webhook {
+        /// The secret URL.
+        url: SecretString,
+    },
+    /// `chat.postMessage`.
+    Bot {
+        /// `xoxb-...`.
+        token: SecretString,
+        /// Channel id `C...` or `#name`.
+        channel: String,
+        /// Default `https://slack.com/api`.
+        base_url: Url,
+    },
+}
+
+/// `SMTP_TLS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SmtpTls {
+    /// STARTTLS or nothing; port 587.
+    Starttls,
+    /// TLS from the first byte; port 465.
+    Implicit,
+    /// Clear text; loopback only.
+    None,
+}
+
+/// `SMTP_HOST`, `SMTP_PORT`, `SMTP_TLS`, `SMTP_USERNAME`, `SMTP_PASSWORD`, `SMTP_FROM_EMAIL`,
+/// `NOTIFICATION_EMAIL_RECIPIENTS`.
+#[derive(Debug, Clone)]
+pub struct EmailConfig {
+    /// Mail server.
+    pub host: String,
+    /// Its port; 587 by default.
+    pub port: u16,
+    /// How the connection is protected.
+    pub tls: SmtpTls,
+    /// Login, if any; username and password come together.
+    pub login: Option<(String, SecretString)>,
+    /// Sender, `Name <address>` or `address`.
+    pub from: String,
+    /// One message each.
+    pub recipients: Vec<String>,
+}
+
+/// `WORKER_STEPS`, `WORKER_CONCURRENCY`, `LEASE_DURATION`, `SWEEP_INTERVAL`, `SHUTDOWN_TIMEOUT`, `POISON_LIMIT`,
+/// `STEP_MAX_RUN`, `UPSTREAM_TIMEOUT`, `RETRY_SCALE`.
+#[derive(Debug, Clone)]
+pub struct QueueConfig {
+    /// Steps that this process works on; `None` = all.
+    pub steps: Option<Vec<String>>,
+    /// Slots per step, where they differ from the step's own default.
+    pub concurrency: BTreeMap<String, usize>,
+    /// How long a claim is valid without renewal.
+    pub lease: Duration,
+    /// How often expired leases are looked for.
+    pub sweep_interval: Duration,
+    /// How long running jobs may go on after SIGTERM.
+    pub shutdown_timeout: Duration,
+    /// Starts without an end, in a row, after which a job is parked.
+    pub poison_limit: i32,
+    /// Longest run per step, where it differs from the step's own default.
+    pub max_run: BTreeMap<String, Duration>,
+    /// Longest request per step, where it differs from the default.
+    pub upstream_timeout: BTreeMap<String, Duration>,
+    /// Factor on our own backoff, not-ready waits and probes; never on a `Retry-After` or a deadline.
+    pub retry_scale: f64,
+}
+
+/// `NOTIFY_ON_UNKNOWN`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUnknown {
+    /// Send once more, marked as a possible repeat.
+    Resend,
+    /// Leave it to a person.
+    Hold,
+}
+
+/// `NOTIFY_NO_RECORDING`, `NOTIFY_QUIET_HOURS`, `NOTIFY_ON_UNKNOWN`.
+#[derive(Debug, Clone)]
+pub struct NotifyConfig {
+    /// Tell of calls without a recording too.
+    pub no_recording: bool,
+    /// No messages between these times of day in `TIME_ZONE`; urgency 5 passes.
+    pub quiet_hours: Option<(chrono::NaiveTime, chrono::NaiveTime)>,
+    /// What to do when a message may or may not have arrived.
+    pub on_unknown: OnUnknown,
+}

@@ -1,0 +1,3 @@
+//! Parse, log, run, exit code.
+
+fn main() {}

@@ -1,0 +1,18 @@
+//! Plain data that the rooms hand to one another. No I/O, no SQL, no HTTP.
+
+pub mod analysis;
+pub mod brief;
+pub mod call;
+pub mod clock;
+pub mod delivery;
+pub mod id;
+pub mod transcript;
+pub mod upstream;
+
+pub use analysis::{ActionItem, Analysis, Sentiment, Statement};
+pub use brief::CallBrief;
+pub use call::{CallState, Direction, NewCall, Party, RecordingState};
+pub use delivery::{DeliveryState, Envelope};
+pub use id::{CallId, DeliveryId, Fence, JobId};
+pub use transcript::{Segment, Speaker, Timing, Transcript};
+pub use upstream::{Fault, UpstreamError, Usage};

@@ -1,0 +1,1 @@
+//! Downloads recordings from hosts that nobody has to trust.

@@ -1,0 +1,1 @@
+//! Durable jobs in PostgreSQL under apalis workers.

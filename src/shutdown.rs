@@ -1,0 +1,1 @@
+//! When to stop: SIGTERM and Ctrl-C, told once to everybody.

@@ -1,0 +1,1 @@
+//! Structured logs: every line of a call carries its call id, step and attempt.

@@ -1,0 +1,1 @@
+//! Stories through the front door, one file each, on real PostgreSQL.
