@@ -1,0 +1,240 @@
+//! The right to work on a job: what a handler holds while it runs, and the book of all that this process holds.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc::UnboundedSender};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::job::{Done, Failure, Job, StepError, StepPolicy};
+use crate::model::{Fence, Usage};
+
+/// A claim on a job. Ends exactly once: by [`Lease::finish`] or [`Lease::fail`], or by being dropped, which gives the
+/// job back without an attempt used. That covers a stop, tasks that were never started, and aborted handlers.
+#[derive(Clone)]
+pub struct Lease(Arc<Inner>);
+
+struct Inner {
+    job: Job,
+    fence: Fence,
+    lane: Arc<Lane>,
+    lost: CancellationToken,
+    notes: Mutex<Notes>,
+    ended: AtomicBool,
+    ends: UnboundedSender<End>,
+}
+
+/// What an attempt leaves beside its outcome.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Notes {
+    pub(super) usage: Usage,
+    pub(super) request_id: Option<String>,
+}
+
+/// One finished attempt on its way to the writer.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    pub(super) fence: Fence,
+    pub(super) step: &'static str,
+    pub(super) verdict: Verdict,
+    pub(super) notes: Notes,
+}
+
+/// What the writer makes of an attempt.
+#[derive(Debug, Clone)]
+pub(super) enum Verdict {
+    Done(Done),
+    /// Later again. `deadline`: fails instead when it has been waiting for so long without an attempt.
+    Later {
+        outcome: &'static str,
+        delay: Duration,
+        deadline: Option<Duration>,
+        failure: Failure,
+    },
+    Fail {
+        outcome: &'static str,
+        failure: Failure,
+    },
+    GiveBack,
+}
+
+/// The slots of one step in this process.
+pub(super) struct Lane {
+    pub(super) policy: StepPolicy,
+    pub(super) slots: usize,
+    /// Factor on our own delays (`RETRY_SCALE`).
+    pub(super) retry_scale: f64,
+    busy: AtomicUsize,
+    /// Set when a claim may find something; cleared before asking.
+    dirty: AtomicBool,
+    wake: Arc<Notify>,
+}
+
+impl Lane {
+    pub(super) fn new(policy: StepPolicy, slots: usize, retry_scale: f64, wake: Arc<Notify>) -> Self {
+        Self { policy, slots, retry_scale, busy: AtomicUsize::new(0), dirty: AtomicBool::new(true), wake }
+    }
+
+    pub(super) fn free(&self) -> usize {
+        self.slots.saturating_sub(self.busy.load(Ordering::Acquire))
+    }
+
+    pub(super) fn mark(&self) {
+        self.dirty.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// True once after each [`Self::mark`].
+    pub(super) fn take_mark(&self) -> bool {
+        self.dirty.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl Lease {
+    pub(super) fn new(job: Job, fence: Fence, lane: Arc<Lane>, ends: UnboundedSender<End>, held: &Held) -> Self {
+        lane.busy.fetch_add(1, Ordering::AcqRel);
+        let lost = held.enter(fence, lane.policy.max_run);
+        Self(Arc::new(Inner { job, fence, lane, lost, notes: Mutex::default(), ended: AtomicBool::new(false), ends }))
+    }
+
+    /// The job.
+    pub fn job(&self) -> &Job {
+        &self.0.job
+    }
+
+    /// The fence for writes of results.
+    pub fn fence(&self) -> Fence {
+        self.0.fence
+    }
+
+    /// Adds what a request to an upstream has used; kept with the attempt, however it ends.
+    pub fn note_usage(&self, usage: &Usage) {
+        self.notes().usage.add(usage);
+    }
+
+    /// Keeps the upstream's id of the latest request with the attempt.
+    pub fn note_request(&self, request_id: Option<&str>) {
+        if let Some(id) = request_id {
+            self.notes().request_id = Some(id.to_owned());
+        }
+    }
+
+    pub(super) fn policy(&self) -> &StepPolicy {
+        &self.0.lane.policy
+    }
+
+    /// Resolves when somebody else has the job: the handler is then dropped.
+    pub(super) async fn lost(&self) {
+        self.0.lost.cancelled().await;
+    }
+
+    pub(super) fn finish(&self, done: Done) {
+        self.end(Verdict::Done(done));
+    }
+
+    /// Ends the attempt. `outcome` is the word in the attempts for an error that uses one.
+    pub(super) fn fail(&self, outcome: &'static str, error: StepError) {
+        let scaled = |delay: Duration| delay.mul_f64(self.0.lane.retry_scale);
+        self.end(match error {
+            StepError::Permanent(failure) => Verdict::Fail { outcome: "failed", failure },
+            StepError::Retry(failure) if self.0.job.attempts >= self.policy().max_attempts => {
+                Verdict::Fail { outcome, failure }
+            }
+            StepError::Retry(failure) => {
+                let jitter = rand::random_range(0.8..1.2);
+                let delay = scaled(self.policy().backoff.after(self.0.job.attempts)).mul_f64(jitter);
+                Verdict::Later { outcome, delay, deadline: None, failure }
+            }
+            StepError::RetryAfter(delay, failure) => {
+                Verdict::Later { outcome: "waiting", delay, deadline: Some(super::job::PAUSED_DEADLINE), failure }
+            }
+            StepError::Wait { delay, deadline, reason } => {
+                Verdict::Later { outcome: "waiting", delay: scaled(delay), deadline: Some(deadline), failure: reason }
+            }
+        });
+    }
+
+    fn end(&self, verdict: Verdict) {
+        if !self.0.ended.swap(true, Ordering::AcqRel) {
+            self.0.send(verdict);
+        }
+    }
+
+    fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
+        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn send(&self, verdict: Verdict) {
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // The writer outlives every lease; where it is gone the process ends, and the lease runs out.
+        let _ = self.ends.send(End { fence: self.fence, step: self.lane.policy.name, verdict, notes });
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if !self.ended.swap(true, Ordering::AcqRel) {
+            self.send(Verdict::GiveBack);
+        }
+        self.lane.busy.fetch_sub(1, Ordering::AcqRel);
+        self.lane.mark();
+    }
+}
+
+/// All leases of this process that are not written back yet, finished ones included: they are renewed until the
+/// database has taken their end.
+#[derive(Default)]
+pub(super) struct Held(Mutex<HashMap<Fence, Holding>>);
+
+struct Holding {
+    lost: CancellationToken,
+    /// Past this the time limit has struck: the lease is not renewed, so that a handler that cannot be dropped does
+    /// not keep its job for ever.
+    until: Instant,
+}
+
+/// Time for a handler that was dropped at its limit to get its end written.
+const GRACE: Duration = Duration::from_secs(30);
+
+impl Held {
+    fn enter(&self, fence: Fence, max_run: Duration) -> CancellationToken {
+        let lost = CancellationToken::new();
+        let holding = Holding { lost: lost.clone(), until: Instant::now() + max_run + GRACE };
+        self.book().insert(fence, holding);
+        lost
+    }
+
+    /// Those to renew now.
+    pub(super) fn renewable(&self) -> Vec<Fence> {
+        let now = Instant::now();
+        self.book().iter().filter(|(_, holding)| holding.until > now).map(|(fence, _)| *fence).collect()
+    }
+
+    /// The end was written, or refused for good.
+    pub(super) fn leave(&self, fences: impl IntoIterator<Item = Fence>) {
+        let mut book = self.book();
+        for fence in fences {
+            book.remove(&fence);
+        }
+    }
+
+    /// Somebody else has the job: its handler is told to stop.
+    pub(super) fn lose(&self, fence: Fence) {
+        if let Some(holding) = self.book().get(&fence) {
+            holding.lost.cancel();
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.book().is_empty()
+    }
+
+    fn book(&self) -> std::sync::MutexGuard<'_, HashMap<Fence, Holding>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

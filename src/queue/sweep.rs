@@ -1,0 +1,148 @@
+//! Rescue: jobs whose lease ran out go back to the queue. A start without an end counts and waits like a failed
+//! attempt; too many in a row and the job is parked, so that one that kills its worker cannot stop the others.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
+
+use super::job::StepPolicy;
+use super::link::Link;
+use super::wake::Waker;
+
+pub(super) struct Sweeper {
+    pub(super) link: Link,
+    pub(super) policies: Vec<StepPolicy>,
+    pub(super) lease: Duration,
+    pub(super) interval: Duration,
+    pub(super) poison_limit: i32,
+    pub(super) retry_scale: f64,
+    pub(super) waker: Waker,
+    pub(super) stop: CancellationToken,
+}
+
+impl Sweeper {
+    /// Sweeps until it is told to stop.
+    pub(super) async fn run(mut self) {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                () = tokio::time::sleep(self.interval) => {}
+            }
+            // Workers that could not renew while the database was away get one full lease to do so.
+            if self.link.came_back_within(self.lease) {
+                continue;
+            }
+            self.sweep().await;
+        }
+        self.link.close().await;
+    }
+
+    async fn sweep(&mut self) {
+        let terms = Terms::new(&self.policies, self.retry_scale);
+        let (lease, poison_limit) = (self.lease, self.poison_limit);
+        let Ok(rescued) = self.link.run(async |db| rescue(db, &terms, lease, poison_limit).await).await else {
+            return;
+        };
+        for job in &rescued {
+            if job.parked {
+                tracing::error!(job_id = job.id, step = %job.step, call_id = %job.call_id,
+                    "A job killed its worker again and again and was parked.");
+            } else {
+                tracing::warn!(job_id = job.id, step = %job.step, call_id = %job.call_id, worker = %job.worker,
+                    "A worker did not come back; its job goes back to the queue.");
+            }
+        }
+        self.waker.wake_many(self.policies.iter().map(|policy| policy.name));
+    }
+}
+
+/// The policies, column by column.
+struct Terms {
+    steps: Vec<String>,
+    firsts: Vec<f64>,
+    factors: Vec<f64>,
+    longests: Vec<f64>,
+    max_attempts: Vec<i32>,
+}
+
+impl Terms {
+    fn new(policies: &[StepPolicy], scale: f64) -> Self {
+        Self {
+            steps: policies.iter().map(|policy| policy.name.to_owned()).collect(),
+            firsts: policies.iter().map(|policy| policy.backoff.first.as_secs_f64() * scale).collect(),
+            factors: policies.iter().map(|policy| policy.backoff.factor).collect(),
+            longests: policies.iter().map(|policy| policy.backoff.longest.as_secs_f64() * scale).collect(),
+            max_attempts: policies.iter().map(|policy| policy.max_attempts).collect(),
+        }
+    }
+}
+
+struct Rescued {
+    id: i64,
+    step: String,
+    call_id: uuid::Uuid,
+    worker: String,
+    parked: bool,
+}
+
+/// Only steps that this process knows are rescued, since their policy says how long to wait. The database's clock
+/// decides, and a server that has just started knows nothing of who was alive.
+async fn rescue(
+    db: &mut PgConnection,
+    terms: &Terms,
+    lease: Duration,
+    poison_limit: i32,
+) -> Result<Vec<Rescued>, sqlx::Error> {
+    sqlx::query_as!(
+        Rescued,
+        r#"
+        WITH term AS (
+            SELECT * FROM unnest($1::text[], $2::float8[], $3::float8[], $4::float8[], $5::int[])
+                AS t (step, first, factor, longest, max_attempts)
+        ),
+        lost AS MATERIALIZED (
+            SELECT id, lease_token FROM jobs
+            WHERE state = 'running' AND lease_until < now()
+              AND now() - pg_postmaster_start_time() > make_interval(secs => $6)
+              AND step = ANY ($1)
+            ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED
+        ),
+        verdict AS MATERIALIZED (
+            SELECT j.id, lost.lease_token AS token, j.worker, j.claimed_at, j.starts, j.call_id, j.step,
+                   j.crashes + 1 >= $7 AS poison, j.attempts >= term.max_attempts AS spent,
+                   least(term.longest, term.first * power(term.factor, j.attempts - 1)) * (0.8 + 0.4 * random()) AS delay
+            FROM lost JOIN jobs j ON j.id = lost.id JOIN term ON term.step = j.step
+        ),
+        a AS (
+            INSERT INTO job_attempts (job_id, attempt, call_id, step, worker, token, started_at, ended_at, outcome,
+                error_class, message)
+            SELECT id, starts, call_id, step, worker, token, claimed_at, now(), 'lost', 'lost',
+                   'The worker died or froze in the middle of the step.'
+            FROM verdict ON CONFLICT (job_id, attempt) DO NOTHING
+        )
+        UPDATE jobs j SET
+            state = CASE WHEN v.poison OR v.spent THEN 'failed' ELSE 'available' END,
+            crashes = j.crashes + 1,
+            waits = 0, waiting_since = NULL,
+            run_at = CASE WHEN v.poison OR v.spent THEN j.run_at ELSE now() + make_interval(secs => v.delay) END,
+            reason = CASE WHEN v.poison THEN 'poison: its worker died ' || (j.crashes + 1)
+                              || ' times in a row while working on it. Nothing was lost; look at the worker''s log, then retry the job.'
+                          WHEN v.spent THEN 'The last attempt ended with the death of its worker.'
+                          ELSE 'The worker died or froze in the middle of the step; another one takes over.' END,
+            lease_token = NULL, lease_until = NULL,
+            finished_at = CASE WHEN v.poison OR v.spent THEN now() END
+        FROM verdict v WHERE j.id = v.id
+        RETURNING j.id, j.step, j.call_id, coalesce(j.worker, '') AS "worker!", v.poison OR v.spent AS "parked!"
+        "#,
+        &terms.steps,
+        &terms.firsts,
+        &terms.factors,
+        &terms.longests,
+        &terms.max_attempts,
+        lease.as_secs_f64(),
+        poison_limit
+    )
+    .fetch_all(db)
+    .await
+}

@@ -1,0 +1,196 @@
+//! `calls`: who, when, and where it stands. `state`, `state_reason` and `waiting_until` are written by the trigger in
+//! `migrations/0002_jobs.sql`, in the same transaction as the job that moves them.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::model::{CallId, NewCall};
+
+/// A call's row.
+#[derive(Debug, Clone)]
+pub struct CallRow {
+    /// Our id.
+    pub id: Uuid,
+    /// The sender's id.
+    pub external_id: String,
+    /// A [`crate::model::CallState`].
+    pub state: String,
+    /// Why it waits or failed, or which message did not go out.
+    pub state_reason: Option<String>,
+    /// When it goes on.
+    pub waiting_until: Option<DateTime<Utc>>,
+    /// A [`crate::model::Direction`].
+    pub direction: String,
+    /// Who called.
+    pub caller_name: Option<String>,
+    /// Who called.
+    pub caller_number: Option<String>,
+    /// Who was called.
+    pub called_name: Option<String>,
+    /// Who was called.
+    pub called_number: Option<String>,
+    /// Start.
+    pub started_at: Option<DateTime<Utc>>,
+    /// End.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Length in seconds.
+    pub duration_seconds: Option<i32>,
+    /// A [`crate::model::RecordingState`].
+    pub recording: String,
+    /// Where the recording was announced to be.
+    pub recording_url: Option<String>,
+    /// Number of the pipeline's current run.
+    pub run: i32,
+    /// Counted up when somebody asks for the messages to be sent again.
+    pub notify_round: i32,
+    /// Arrival.
+    pub created_at: DateTime<Utc>,
+    /// What lists are ordered by.
+    pub occurred_at: DateTime<Utc>,
+}
+
+/// Makes a call; `None` if its source has told of it before.
+pub async fn insert(
+    db: &mut PgConnection,
+    source: &str,
+    call: &NewCall,
+) -> std::result::Result<Option<CallId>, sqlx::Error> {
+    let recording = if call.recording_url.is_some() { "pending" } else { "none" };
+    let id = sqlx::query_scalar!(
+        "INSERT INTO calls (id, source, external_id, direction, caller_name, caller_number, called_name, called_number,
+             started_at, ended_at, duration_seconds, recording, recording_url)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+         ON CONFLICT (source, external_id) DO NOTHING RETURNING id",
+        CallId::fresh().0,
+        source,
+        call.external_id,
+        call.direction.as_str(),
+        call.caller.name,
+        call.caller.number,
+        call.called.name,
+        call.called.number,
+        call.started_at,
+        call.ended_at,
+        call.duration_seconds,
+        recording,
+        call.recording_url
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(id.map(CallId))
+}
+
+/// A known call, as far as a repeated webhook needs it; locked, so that two bodies that both bring its recording do
+/// so one after the other.
+pub async fn find_for_update(
+    db: &mut PgConnection,
+    source: &str,
+    external_id: &str,
+) -> std::result::Result<Option<CallRow>, sqlx::Error> {
+    sqlx::query_as!(
+        CallRow,
+        r#"SELECT id, external_id, state, state_reason, waiting_until, direction, caller_name, caller_number,
+               called_name, called_number, started_at, ended_at, duration_seconds, recording, recording_url, run,
+               notify_round, created_at, occurred_at AS "occurred_at!"
+           FROM calls WHERE source = $1 AND external_id = $2 FOR NO KEY UPDATE"#,
+        source,
+        external_id
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Gives a call without a recording the one that a later body has brought, and begins a new run for it.
+pub async fn attach_recording(
+    db: &mut PgConnection,
+    id: CallId,
+    recording_url: &str,
+) -> std::result::Result<i32, sqlx::Error> {
+    sqlx::query_scalar!(
+        "UPDATE calls SET recording = 'pending', recording_url = $2, run = run + 1, state = 'processing',
+             state_reason = NULL, waiting_until = NULL, updated_at = now()
+         WHERE id = $1 RETURNING run",
+        id.0,
+        recording_url
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Begins a new run. The caller enqueues its first job in the same transaction.
+pub async fn begin_run(
+    db: &mut PgConnection,
+    id: CallId,
+    send_again: bool,
+) -> std::result::Result<Option<i32>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "UPDATE calls SET run = run + 1, notify_round = notify_round + $2::bool::int, state = 'processing',
+             state_reason = NULL, waiting_until = NULL, updated_at = now()
+         WHERE id = $1 RETURNING run",
+        id.0,
+        send_again
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// One call.
+pub async fn get(db: &PgPool, id: CallId) -> std::result::Result<Option<CallRow>, sqlx::Error> {
+    sqlx::query_as!(
+        CallRow,
+        r#"SELECT id, external_id, state, state_reason, waiting_until, direction, caller_name, caller_number,
+               called_name, called_number, started_at, ended_at, duration_seconds, recording, recording_url, run,
+               notify_round, created_at, occurred_at AS "occurred_at!"
+           FROM calls WHERE id = $1"#,
+        id.0
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Calls whose sender's id is this one; more than one only if several sources use it.
+pub async fn by_external_id(db: &PgPool, external_id: &str) -> std::result::Result<Vec<CallRow>, sqlx::Error> {
+    list(db, &CallFilter { external_id: Some(external_id.to_owned()), limit: 10, ..CallFilter::default() }).await
+}
+
+/// What a list shows; `None` = all.
+#[derive(Debug, Clone, Default)]
+pub struct CallFilter {
+    /// A [`crate::model::CallState`].
+    pub state: Option<String>,
+    /// The sender's id.
+    pub external_id: Option<String>,
+    /// Started at or after.
+    pub from: Option<DateTime<Utc>>,
+    /// Started before.
+    pub to: Option<DateTime<Utc>>,
+    /// Older than this call: `(occurred_at, id)` of the last one on the page before.
+    pub after: Option<(DateTime<Utc>, Uuid)>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// Calls, newest first.
+pub async fn list(db: &PgPool, filter: &CallFilter) -> std::result::Result<Vec<CallRow>, sqlx::Error> {
+    sqlx::query_as!(
+        CallRow,
+        r#"SELECT id, external_id, state, state_reason, waiting_until, direction, caller_name, caller_number,
+               called_name, called_number, started_at, ended_at, duration_seconds, recording, recording_url, run,
+               notify_round, created_at, occurred_at AS "occurred_at!"
+           FROM calls
+           WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR external_id = $2)
+             AND ($3::timestamptz IS NULL OR started_at >= $3) AND ($4::timestamptz IS NULL OR started_at < $4)
+             AND ($5::timestamptz IS NULL OR (occurred_at, id) < ($5, $6))
+           ORDER BY occurred_at DESC, id DESC LIMIT $7"#,
+        filter.state,
+        filter.external_id,
+        filter.from,
+        filter.to,
+        filter.after.map(|(at, _)| at),
+        filter.after.map(|(_, id)| id),
+        filter.limit
+    )
+    .fetch_all(db)
+    .await
+}

@@ -1,0 +1,141 @@
+//! `deliveries`: the ledger of messages. A message leaves only after its row says `sending`, and never twice unseen.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::{Result, StoreError, fenced};
+use crate::model::{CallId, DeliveryId, DeliveryState, Fence};
+
+/// A delivery's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryRow {
+    /// Id.
+    pub id: Uuid,
+    /// Word of the channel.
+    pub channel: String,
+    /// To whom.
+    pub destination: String,
+    /// A [`DeliveryState`].
+    pub state: String,
+    /// Sent again after an unknown outcome.
+    pub repeated: bool,
+    /// What the other side calls the message.
+    pub reference: Option<String>,
+    /// Why it failed or is unknown.
+    pub detail: Option<String>,
+    /// Date of the message, the same for every try.
+    pub message_date: DateTime<Utc>,
+    /// Last change.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// Makes the ledger's rows of a call, one per destination; those that exist stay as they are. Gives back all that are
+/// not sent yet.
+pub async fn plan(
+    db: &PgPool,
+    fence: Fence,
+    call_id: CallId,
+    round: i32,
+    destinations: &[(String, String)],
+) -> Result<Vec<DeliveryId>> {
+    let ids: Vec<Uuid> = destinations.iter().map(|_| Uuid::now_v7()).collect();
+    let channels: Vec<String> = destinations.iter().map(|(channel, _)| channel.clone()).collect();
+    let names: Vec<String> = destinations.iter().map(|(_, name)| name.clone()).collect();
+    let mut transaction = db.begin().await?;
+    let held = sqlx::query_scalar!(
+        "SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE",
+        fence.job_id.0,
+        fence.token
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    held.ok_or(StoreError::LeaseLost)?;
+    sqlx::query!(
+        "INSERT INTO deliveries (id, call_id, channel, destination, round)
+         SELECT t.id, $1, t.channel, t.destination, $2
+         FROM unnest($3::uuid[], $4::text[], $5::text[]) AS t (id, channel, destination)
+         ON CONFLICT (call_id, channel, destination, round) DO NOTHING",
+        call_id.0,
+        round,
+        &ids,
+        &channels,
+        &names
+    )
+    .execute(&mut *transaction)
+    .await?;
+    let open = sqlx::query_scalar!(
+        "SELECT id FROM deliveries WHERE call_id = $1 AND round = $2 AND state <> 'sent' ORDER BY id",
+        call_id.0,
+        round
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(open.into_iter().map(DeliveryId).collect())
+}
+
+/// One delivery.
+pub async fn get(db: &PgPool, id: DeliveryId) -> std::result::Result<Option<DeliveryRow>, sqlx::Error> {
+    sqlx::query_as!(
+        DeliveryRow,
+        "SELECT id, channel, destination, state, repeated, reference, detail, message_date, updated_at
+         FROM deliveries WHERE id = $1",
+        id.0
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// All deliveries of a call, in the order in which they were made.
+pub async fn of_call(db: &PgPool, call_id: CallId) -> std::result::Result<Vec<DeliveryRow>, sqlx::Error> {
+    sqlx::query_as!(
+        DeliveryRow,
+        "SELECT id, channel, destination, state, repeated, reference, detail, message_date, updated_at
+         FROM deliveries WHERE call_id = $1 ORDER BY round, id",
+        call_id.0
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Says that the message is about to leave. `repeat` = an earlier try may have arrived.
+pub async fn begin_sending(db: &PgPool, fence: Fence, id: DeliveryId, repeat: bool) -> Result<()> {
+    let begun = sqlx::query!(
+        "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
+         UPDATE deliveries SET state = 'sending', repeated = repeated OR $4, updated_at = now()
+         FROM fence WHERE deliveries.id = $3",
+        fence.job_id.0,
+        fence.token,
+        id.0,
+        repeat
+    )
+    .execute(db)
+    .await?;
+    fenced(begun.rows_affected())
+}
+
+/// Writes what became of the message.
+pub async fn settle(
+    db: &PgPool,
+    fence: Fence,
+    id: DeliveryId,
+    state: DeliveryState,
+    reference: Option<&str>,
+    detail: Option<&str>,
+) -> Result<()> {
+    let settled = sqlx::query!(
+        "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
+         UPDATE deliveries SET state = $4, reference = coalesce($5, reference), detail = $6, updated_at = now()
+         FROM fence WHERE deliveries.id = $3",
+        fence.job_id.0,
+        fence.token,
+        id.0,
+        state.as_str(),
+        reference,
+        detail
+    )
+    .execute(db)
+    .await?;
+    fenced(settled.rows_affected())
+}

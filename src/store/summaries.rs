@@ -1,0 +1,188 @@
+//! `call_summaries` and `action_items`: transcript and analysis, one version per run. Readers see the latest version
+//! that is there, so a re-run shows the earlier results until it has new ones.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{Result, fenced};
+use crate::model::{Analysis, CallId, Fence, Sentiment, Statement, Transcript};
+
+/// Keeps the transcript of a run.
+pub async fn save_transcript(
+    db: &PgPool,
+    fence: Fence,
+    call_id: CallId,
+    run: i32,
+    transcript: &Transcript,
+    model: &str,
+) -> Result<()> {
+    let saved = sqlx::query!(
+        "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
+         INSERT INTO call_summaries (call_id, run, transcript, transcribed_with)
+         SELECT $3, $4, $5, $6 FROM fence
+         ON CONFLICT (call_id, run) DO UPDATE
+         SET transcript = excluded.transcript, transcribed_with = excluded.transcribed_with, updated_at = now()",
+        fence.job_id.0,
+        fence.token,
+        call_id.0,
+        run,
+        Json(transcript) as _,
+        model
+    )
+    .execute(db)
+    .await?;
+    fenced(saved.rows_affected())
+}
+
+/// The latest transcript.
+pub async fn transcript(db: &PgPool, call_id: CallId) -> std::result::Result<Option<Transcript>, sqlx::Error> {
+    let found = sqlx::query_scalar!(
+        r#"SELECT transcript AS "transcript!: Json<Transcript>" FROM call_summaries
+           WHERE call_id = $1 AND transcript IS NOT NULL ORDER BY run DESC LIMIT 1"#,
+        call_id.0
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(found.map(|json| json.0))
+}
+
+/// Keeps the analysis of a run and its action items, in one transaction. A second run of the step writes the same rows.
+pub async fn save_analysis(
+    db: &PgPool,
+    fence: Fence,
+    call_id: CallId,
+    run: i32,
+    analysis: &Analysis,
+    made_with: (&str, &str),
+) -> Result<()> {
+    let mut transaction = db.begin().await?;
+    let (model, prompt_version) = made_with;
+    let saved = sqlx::query!(
+        "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
+         INSERT INTO call_summaries (call_id, run, summary, statements, sentiment, urgency, topics, analyzed_with,
+             prompt_version)
+         SELECT $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM fence
+         ON CONFLICT (call_id, run) DO UPDATE
+         SET summary = excluded.summary, statements = excluded.statements, sentiment = excluded.sentiment,
+             urgency = excluded.urgency, topics = excluded.topics, analyzed_with = excluded.analyzed_with,
+             prompt_version = excluded.prompt_version, updated_at = now()",
+        fence.job_id.0,
+        fence.token,
+        call_id.0,
+        run,
+        analysis.summary(),
+        Json(&analysis.statements) as _,
+        analysis.sentiment.as_str(),
+        analysis.urgency,
+        &analysis.topics,
+        model,
+        prompt_version
+    )
+    .execute(&mut *transaction)
+    .await?;
+    fenced(saved.rows_affected())?;
+    sqlx::query!("DELETE FROM action_items WHERE call_id = $1 AND run = $2", call_id.0, run)
+        .execute(&mut *transaction)
+        .await?;
+    for (position, item) in analysis.action_items.iter().enumerate() {
+        sqlx::query!(
+            "INSERT INTO action_items (id, call_id, run, position, text, owner, due_words, due_at, evidence, supported)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            Uuid::now_v7(),
+            call_id.0,
+            run,
+            position as i32,
+            item.text,
+            item.owner,
+            item.due_words,
+            item.due_at,
+            &item.evidence,
+            item.supported
+        )
+        .execute(&mut *transaction)
+        .await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// An analysis as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredAnalysis {
+    /// Run that made it.
+    pub run: i32,
+    /// The statements as one text.
+    pub summary: String,
+    /// The statements.
+    pub statements: Vec<Statement>,
+    /// Mood.
+    pub sentiment: Sentiment,
+    /// 1 to 5.
+    pub urgency: i16,
+    /// Keywords.
+    pub topics: Vec<String>,
+    /// Model that made it.
+    pub model: Option<String>,
+}
+
+/// The latest analysis.
+pub async fn analysis(db: &PgPool, call_id: CallId) -> std::result::Result<Option<StoredAnalysis>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT run, summary AS "summary!", statements AS "statements!: Json<Vec<Statement>>",
+               sentiment AS "sentiment!", urgency AS "urgency!", topics AS "topics!", analyzed_with
+           FROM call_summaries WHERE call_id = $1 AND summary IS NOT NULL ORDER BY run DESC LIMIT 1"#,
+        call_id.0
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| StoredAnalysis {
+        run: row.run,
+        summary: row.summary,
+        statements: row.statements.0,
+        // The column is checked; a word from a later version counts as neutral here.
+        sentiment: row.sentiment.parse().unwrap_or(Sentiment::Neutral),
+        urgency: row.urgency,
+        topics: row.topics,
+        model: row.analyzed_with,
+    }))
+}
+
+/// An action item's row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActionItemRow {
+    /// Id.
+    pub id: Uuid,
+    /// What to do.
+    pub text: String,
+    /// Who promised.
+    pub owner: Option<String>,
+    /// The words from which the due time comes.
+    pub due_words: Option<String>,
+    /// Until when.
+    pub due_at: Option<DateTime<Utc>>,
+    /// `open` or `done`.
+    pub state: String,
+    /// Segments that support it.
+    pub evidence: Vec<i32>,
+    /// False when no segment does.
+    pub supported: bool,
+}
+
+/// The action items of one run, in the order of the analysis.
+pub async fn action_items(
+    db: &PgPool,
+    call_id: CallId,
+    run: i32,
+) -> std::result::Result<Vec<ActionItemRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ActionItemRow,
+        "SELECT id, text, owner, due_words, due_at, state, evidence, supported FROM action_items
+         WHERE call_id = $1 AND run = $2 ORDER BY position",
+        call_id.0,
+        run
+    )
+    .fetch_all(db)
+    .await
+}
