@@ -5,5 +5,7 @@ pub mod http_client;
 pub mod language_model;
 #[cfg(test)]
 mod loopback;
+mod openai_errors;
+mod openai_server;
 pub mod recordings;
 pub mod speech;
