@@ -1,1 +1,4 @@
 //! Stories through the front door, one file each, on real PostgreSQL.
+
+mod postgres;
+mod support;
