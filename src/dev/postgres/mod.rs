@@ -1,7 +1,7 @@
 //! A private PostgreSQL cluster, made from the installed server programs.
 //!
 //! It listens on a Unix socket in a folder that nobody else may enter, and on nothing else. It ends with the process
-//! that started it, however that process ends (see [`server`] for how). As root it runs as an unprivileged user,
+//! that started it, however that process ends (`server.rs` says how). As root it runs as an unprivileged user,
 //! because PostgreSQL refuses to run as root.
 
 mod folders;
