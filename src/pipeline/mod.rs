@@ -22,12 +22,13 @@ use crate::providers::language_model::LanguageModel;
 use crate::providers::recordings::Recordings;
 use crate::providers::speech::Speech;
 use crate::queue::{Done, Job, Lease, StepError, StepPolicy};
+use crate::store::StoreError;
 
 mod analyze;
 pub mod audio;
-pub mod call_ended;
+//pub mod call_ended;
 mod download;
-pub mod intake;
+//pub mod intake;
 mod notify;
 pub mod rerun;
 pub mod runner;
@@ -90,6 +91,16 @@ pub struct PipelineSettings {
     pub on_unknown: OnUnknown,
     /// Names the model in the transcript's row when the answer does not.
     pub transcription_model: String,
+}
+
+impl From<StoreError> for StepError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Database(error) => error.into(),
+            // Whatever is said here is refused, as the write was.
+            StoreError::LeaseLost => anyhow::Error::from(error).into(),
+        }
+    }
 }
 
 /// Index of a step in [`STEPS`] by its name.

@@ -49,19 +49,12 @@ async fn plan(rooms: &Rooms, job: &Job, lease: &Lease, call: &CallRow) -> Result
         .iter()
         .flat_map(|channel| channel.destinations().into_iter().map(|to| (channel.name().to_owned(), to)))
         .collect();
-    let open =
-        store::deliveries::plan(&rooms.db, lease.fence(), job.call_id, call.notify_round, &destinations).await?;
+    let open = store::deliveries::plan(&rooms.db, lease.fence(), job.call_id, call.notify_round, &destinations).await?;
     Ok(Done::then(open.into_iter().map(|id| NewJob::for_target(NOTIFY, job.call_id, job.run, id.0))))
 }
 
 /// Sends one message, never twice unseen: what may have arrived before is marked as a possible repeat, or held.
-async fn deliver(
-    rooms: &Rooms,
-    job: &Job,
-    lease: &Lease,
-    call: &CallRow,
-    id: DeliveryId,
-) -> Result<Done, StepError> {
+async fn deliver(rooms: &Rooms, job: &Job, lease: &Lease, call: &CallRow, id: DeliveryId) -> Result<Done, StepError> {
     let Some(delivery) = store::deliveries::get(&rooms.db, id).await? else {
         tracing::warn!("The delivery is gone; nobody to tell.");
         return Ok(Done::end());

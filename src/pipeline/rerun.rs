@@ -38,13 +38,15 @@ pub async fn rerun(
     step: &str,
     send_again: bool,
 ) -> Result<i32, RerunError> {
-    let index =
-        position(step).ok_or_else(|| RerunError::UnknownStep(step.to_owned(), names().collect::<Vec<_>>().join(", ")))?;
+    let index = position(step)
+        .ok_or_else(|| RerunError::UnknownStep(step.to_owned(), names().collect::<Vec<_>>().join(", ")))?;
     let step = STEPS[index].policy.name;
     let call = store::calls::get(db, call_id).await?.ok_or(RerunError::UnknownCall)?;
     let missing = match step {
         DOWNLOAD if call.recording_url.is_none() => Some("the call has no recording"),
-        TRANSCRIBE if store::recordings::of_call(db, call_id).await?.is_none() => Some("no recording was downloaded yet"),
+        TRANSCRIBE if store::recordings::of_call(db, call_id).await?.is_none() => {
+            Some("no recording was downloaded yet")
+        }
         ANALYZE if store::summaries::transcript(db, call_id).await?.is_none() => Some("there is no transcript yet"),
         NOTIFY if call.recording != "none" && store::summaries::analysis(db, call_id).await?.is_none() => {
             Some("there is no analysis yet")

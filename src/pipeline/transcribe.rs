@@ -33,15 +33,11 @@ pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done,
         return Ok(Done::end());
     };
     rooms.speech.is_configured().map_err(|error| StepError::from_upstream(error, job.waits))?;
-    let file = rooms
-        .recordings
-        .read_to_temp(&recording.path)
-        .await
-        .map_err(|error| StepError::from_upstream(error, job.waits))?;
+    let file =
+        rooms.recordings.open(&recording.path).await.map_err(|error| StepError::from_upstream(error, job.waits))?;
 
     let (pieces, cut) = mpsc::channel(PARALLEL_PIECES);
-    let path = file.to_path_buf();
-    let decoding = AbortOnDropHandle::new(tokio::task::spawn_blocking(move || audio::cut(&path, &pieces)));
+    let decoding = AbortOnDropHandle::new(tokio::task::spawn_blocking(move || audio::cut(file, &pieces)));
     let heard = listen_to_all(rooms, job, lease, cut).await?;
     let channels = decoding.await.map_err(anyhow::Error::from)?.map_err(unusable)?;
 
@@ -57,7 +53,9 @@ fn unusable(error: AudioError) -> StepError {
     match error {
         AudioError::Unsupported(what) => StepError::permanent(
             "unsupported_audio",
-            format!("The recording cannot be transcribed: {what}. Listen to it and convert it, or leave the call as it is."),
+            format!(
+                "The recording cannot be transcribed: {what}. Listen to it and convert it, or leave the call as it is."
+            ),
         ),
         AudioError::Io(error) => StepError::from(anyhow::Error::from(error)),
     }

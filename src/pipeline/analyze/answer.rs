@@ -169,7 +169,8 @@ mod tests {
         fn walk(schema: &Value) {
             if schema["type"] == "object" {
                 assert_eq!(schema["additionalProperties"], false);
-                let required: Vec<_> = schema["required"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
+                let required: Vec<_> =
+                    schema["required"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
                 assert_eq!(required, schema["properties"].as_object().unwrap().keys().collect::<Vec<_>>());
                 schema["properties"].as_object().unwrap().values().for_each(walk);
             } else if schema["type"] == "array" {

@@ -73,7 +73,7 @@ async fn ask(
     let mut request = CompletionRequest {
         system: prompt::SYSTEM.to_owned(),
         user: prompt::user(call_line, transcript),
-        schema_name: "call_analysis".to_owned(),
+        schema_name: "call_analysis",
         schema: answer::schema(),
         max_output_tokens: MAX_OUTPUT_TOKENS,
         repair: None,
@@ -100,7 +100,7 @@ async fn complete(
     rooms: &Rooms,
     job: &Job,
     lease: &Lease,
-    request: &CompletionRequest,
+    request: &CompletionRequest<'_>,
 ) -> Result<Completion, StepError> {
     let input_hash = fingerprint(request);
     let question = Question { call_id: job.call_id, step: ANALYZE, run: job.run, input_hash: &input_hash };
@@ -118,7 +118,7 @@ async fn complete(
     Ok(completion)
 }
 
-fn fingerprint(request: &CompletionRequest) -> String {
+fn fingerprint(request: &CompletionRequest<'_>) -> String {
     let mut digest = Sha256::new().chain_update(&request.system).chain_update([0]).chain_update(&request.user);
     digest.update(request.schema.to_string());
     if let Some((answer, problem)) = &request.repair {

@@ -2,7 +2,6 @@
 //! and memory is bounded by the pieces in flight, not by the length of the call (ADR 0004).
 
 use std::fs::File;
-use std::path::Path;
 
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as SymphoniaError;
@@ -40,8 +39,8 @@ pub enum AudioError {
 
 /// Decodes a recording and sends its pieces as they are found, channel by channel as their pauses come. Blocks: call
 /// it on a thread of its own. Ends early, without an error, when nobody listens any more.
-pub fn cut(path: &Path, pieces: &Sender<Piece>) -> Result<Channels, AudioError> {
-    let (mut format, mut decoder, track) = open(path)?;
+pub fn cut(file: File, pieces: &Sender<Piece>) -> Result<Channels, AudioError> {
+    let (mut format, mut decoder, track) = open(file)?;
     let mut cutters: Vec<Cutter> = Vec::new();
     let mut planes: Vec<Vec<i16>> = Vec::new();
     loop {
@@ -97,8 +96,8 @@ fn cutters_for(count: usize, rate: u32) -> Result<Vec<Cutter>, AudioError> {
     }
 }
 
-fn open(path: &Path) -> Result<(Box<dyn FormatReader>, Box<dyn AudioDecoder>, u32), AudioError> {
-    let stream = MediaSourceStream::new(Box::new(File::open(path)?), symphonia::core::io::MediaSourceStreamOptions::default());
+fn open(file: File) -> Result<(Box<dyn FormatReader>, Box<dyn AudioDecoder>, u32), AudioError> {
+    let stream = MediaSourceStream::new(Box::new(file), symphonia::core::io::MediaSourceStreamOptions::default());
     // No hint: the content decides, not the name.
     let format = symphonia::default::get_probe()
         .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
