@@ -269,7 +269,7 @@ mod proof {
 
     #[test]
     fn literals_are_no_code() {
-        let text = r##"f('"', "a \" // b", r#"say "crate::x""#, '\'', &'a str) /* crate::y */ + z // crate::w"##;
+        let text = "f('\"', \"a \\\" // b\", r#\"say \"crate::x\"\"#, '\\'', &'a str) /* crate::y */ + z // crate::w";
         assert_eq!(code_of(text), r#"f("", "", "", "", &'a str) "" + z """#);
     }
 }
