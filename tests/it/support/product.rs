@@ -11,11 +11,12 @@ use goto_automation::shutdown::Shutdown;
 use goto_automation::store;
 use secrecy::ExposeSecret as _;
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::Database;
+use super::{Database, Process};
 
 /// The secret with which tests sign webhooks.
 pub const SECRET: &str = "a secret of the tests with more than thirty-two bytes";
@@ -25,9 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Everything that a call meets, from its first job to the outbox.
 pub struct Product {
-    pub db: Database,
+    db: PgPool,
+    _database: Option<Database>,
     pub standins: Standins,
     pub config: Config,
+    settings: Vec<(String, String)>,
     pub waker: Waker,
     shutdown: Shutdown,
     work: Option<JoinHandle<anyhow::Result<()>>>,
@@ -49,14 +52,43 @@ impl Product {
 
     /// Without workers.
     pub async fn at_rest(settings: &[(&str, &str)]) -> Self {
-        let (db, standins) = tokio::join!(Database::fresh(), Standins::start(Fixtures::embedded()));
-        let (standins, folder) = (standins.unwrap(), tempfile::tempdir().unwrap());
-        let mut values = settings_for(db.url(), &standins, folder.path());
-        for (name, value) in settings {
-            values.set(name, *value);
-        }
-        let config = values.read().unwrap();
-        Self { db, standins, config, waker: Waker::default(), shutdown: Shutdown::new(), work: None, _store: folder }
+        let db = Database::fresh().await;
+        let mut product = Self::on(db.url(), settings).await;
+        product._database = Some(db);
+        product
+    }
+
+    /// On a server of the story's own, migrated; without workers.
+    pub async fn on(url: &str, settings: &[(&str, &str)]) -> Self {
+        let standins = Standins::start(Fixtures::embedded()).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let settings = [defaults(url, &standins, folder.path()), owned(settings)].concat();
+        let db = PgPoolOptions::new().max_connections(10).connect_lazy(url).unwrap();
+        let mut product = Self {
+            db,
+            _database: None,
+            standins,
+            config: read(&settings),
+            settings,
+            waker: Waker::default(),
+            shutdown: Shutdown::new(),
+            work: None,
+            _store: folder,
+        };
+        product.database().ready(true, &product.shutdown).await.unwrap();
+        product.shutdown = Shutdown::new();
+        product
+    }
+
+    /// Lays further settings over those that are there, for workers that are started after this.
+    pub fn set(&mut self, settings: &[(&str, &str)]) {
+        self.settings.extend(owned(settings));
+        self.config = read(&self.settings);
+    }
+
+    /// A worker process of the real program.
+    pub fn worker(&self) -> Process {
+        Process::start(&["worker"], &self.settings)
     }
 
     /// Starts workers in this process.
@@ -76,7 +108,7 @@ impl Product {
     }
 
     pub fn pool(&self) -> &PgPool {
-        self.db.pool()
+        &self.db
     }
 
     pub fn database(&self) -> app::Database {
@@ -158,10 +190,9 @@ impl Product {
 }
 
 /// The settings that lead every client of the product to the stand-ins.
-pub fn settings_for(database_url: &str, standins: &Standins, store: &std::path::Path) -> Values {
-    let mut values = Values::default();
+fn defaults(database_url: &str, standins: &Standins, store: &std::path::Path) -> Vec<(String, String)> {
     let key = standins.key.expose_secret();
-    for (name, value) in [
+    [
         ("DATABASE_URL", database_url.to_owned()),
         ("GOTO_WEBHOOK_SECRET", SECRET.to_owned()),
         ("PUBLIC_URL", "https://calls.example.com".to_owned()),
@@ -182,8 +213,18 @@ pub fn settings_for(database_url: &str, standins: &Standins, store: &std::path::
         ("SWEEP_INTERVAL", "200ms".to_owned()),
         ("SHUTDOWN_TIMEOUT", "1s".to_owned()),
         ("RETRY_SCALE", "0.01".to_owned()),
-    ] {
-        values.set(name, value);
-    }
-    values
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn read(settings: &[(String, String)]) -> Config {
+    let mut values = Values::default();
+    settings.iter().for_each(|(name, value)| values.set(name, value.as_str()));
+    values.read().unwrap()
 }
