@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 use crate::channels::{Channel, email::Email, slack::Slack};
 use crate::config::{Config, DatabaseConfig};
+use crate::model::database_is_away;
 use crate::pipeline::{ANALYZE, DOWNLOAD, NOTIFY, PipelineSettings, Rooms, TRANSCRIBE, runner};
 use crate::providers::{http_client, language_model::LanguageModel, recordings::Recordings, speech::Speech};
 use crate::queue::{Waker, Workers};
@@ -53,7 +54,7 @@ impl Database {
     pub async fn ready(&self, migrate: bool, shutdown: &Shutdown) -> anyhow::Result<bool> {
         let look = (|| store::migrations::missing(&self.pool))
             .retry(ExponentialBuilder::default().with_max_delay(LONGEST_LOOK).without_max_times())
-            .when(is_away)
+            .when(database_is_away)
             .notify(|error, pause| tracing::warn!(%error, ?pause, "The database does not answer; waiting for it."));
         let missing = tokio::select! {
             () = shutdown.requested() => return Ok(false),
@@ -79,18 +80,6 @@ impl Database {
     }
 }
 
-/// True unless the database has answered and refused: a server that is starting, stopping (57P) or out of connections
-/// (53) will answer later.
-fn is_away(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("53"))
-        }
-        sqlx::Error::Configuration(_) => false,
-        _ => true,
-    }
-}
-
 /// Builds what the steps work with.
 pub fn rooms(config: &Config, database: &Database) -> anyhow::Result<Arc<Rooms>> {
     http_client::install_tls();
@@ -109,6 +98,7 @@ pub fn rooms(config: &Config, database: &Database) -> anyhow::Result<Arc<Rooms>>
             quiet_hours: config.notify.quiet_hours,
             on_unknown: config.notify.on_unknown,
             transcription_model: config.transcription.model.clone(),
+            analysis_model: config.analysis.model.clone(),
         },
     }))
 }

@@ -6,6 +6,7 @@ pub mod call;
 pub mod clock;
 pub mod delivery;
 pub mod id;
+pub mod outage;
 pub mod transcript;
 pub mod upstream;
 
@@ -14,5 +15,6 @@ pub use brief::CallBrief;
 pub use call::{CallState, Direction, NewCall, Party, RecordingState};
 pub use delivery::{DeliveryState, Envelope};
 pub use id::{CallId, DeliveryId, Fence, JobId};
+pub use outage::database_is_away;
 pub use transcript::{Segment, Speaker, Timing, Transcript};
 pub use upstream::{Fault, UpstreamError, Usage};
