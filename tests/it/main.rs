@@ -6,3 +6,4 @@ mod pipeline;
 mod postgres;
 mod queue;
 mod support;
+mod upstreams;

@@ -4,8 +4,10 @@ mod database;
 mod gate;
 mod process;
 mod product;
+mod scripted;
 
 pub use database::Database;
 pub use gate::{Gate, GatedUpstream};
 pub use process::Process;
 pub use product::Product;
+pub use scripted::{Answer, ScriptedUpstream};
