@@ -1,11 +1,41 @@
 //! Settings: from the environment and `.env`, one struct per concern, checked once at start.
+//!
+//! [`VARIABLES`] is the list of everything that can be set; `.env.example` is printed from it.
+//! [`Config::from_environment`] gathers the values ([`Values`]) and reads them. Whoever lays values of their own over
+//! the environment's (`dev`, flags of a command) does the two steps by hand:
+//!
+//! ```
+//! use goto_automation::config::Values;
+//! let mut values = Values::from_environment();
+//! values.set("API_PORT", "0");
+//! let config = values.read();
+//! ```
+
+mod problem;
+mod read;
+mod reader;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod values;
+mod variables;
+mod words;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use chrono_tz::Tz;
 use secrecy::SecretString;
 use url::Url;
+
+pub use problem::{ConfigErrors, Problem};
+pub use summary::Feature;
+pub use values::Values;
+pub use variables::{VARIABLES, Variable};
+
+/// Server of the default base URLs; it refuses every request without a key.
+const OPENAI_HOST: &str = "api.openai.com";
 
 /// Everything that can be set.
 #[derive(Debug, Clone)]
@@ -30,6 +60,42 @@ pub struct Config {
     pub queue: QueueConfig,
     /// What is told to whom and when.
     pub notify: NotifyConfig,
+    /// Sentences about what is allowed but looks like a mistake; told at start, never a reason to stop.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// The settings of this process; what must be told to a person before anything starts is in the error.
+    ///
+    /// A value comes from the first of these places that has it: for secrets a file of the variable's name in
+    /// `$CREDENTIALS_DIRECTORY` (systemd's `LoadCredential=`), the environment, `.env` in the current folder.
+    /// An empty value means not set, and hides the places that come later.
+    pub fn from_environment() -> Result<Config, ConfigErrors> {
+        Values::from_environment().read()
+    }
+
+    /// The database, which everything but `dev` needs.
+    pub fn require_database(&self) -> Result<&DatabaseConfig, ConfigErrors> {
+        let needed = "is not set; serve, worker and migrate keep everything in PostgreSQL";
+        self.database.as_ref().ok_or_else(|| Problem::new("DATABASE_URL", needed).into())
+    }
+
+    /// The secret of the signed webhook, which `serve` needs.
+    pub fn require_webhook_secret(&self) -> Result<(), ConfigErrors> {
+        if self.webhook.secrets.is_empty() {
+            let needed = "is not set; without it no webhook can be told from a forged one";
+            return Err(Problem::new("GOTO_WEBHOOK_SECRET", needed).into());
+        }
+        Ok(())
+    }
+
+    /// What `serve` needs, with every missing setting in one error.
+    pub fn require_for_serve(&self) -> Result<&DatabaseConfig, ConfigErrors> {
+        match (self.require_database(), self.require_webhook_secret()) {
+            (Ok(database), Ok(())) => Ok(database),
+            (database, secret) => Err(ConfigErrors::joined([database.err(), secret.err()])),
+        }
+    }
 }
 
 /// `APP_ENV`.
@@ -69,6 +135,13 @@ pub struct AppConfig {
     pub time_zone: Tz,
 }
 
+impl AppConfig {
+    /// `host:port` to bind to, with the brackets that an IPv6 address needs.
+    pub fn listen_address(&self) -> String {
+        format!("{}:{}", words::bracketed(&self.host), self.port)
+    }
+}
+
 /// `DATABASE_URL`, `DATABASE_LISTEN_URL`.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
@@ -103,10 +176,17 @@ pub struct RecordingsConfig {
 /// `host` (port 443) or `host:port`, lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedHost {
-    /// Name or address literal, lower case, no trailing dot.
+    /// Name or address literal as `Url::host_str` writes it: lower case, no trailing dot, IPv6 in brackets.
     pub host: String,
     /// `None` = 443 only.
     pub port: Option<u16>,
+}
+
+impl fmt::Display for AllowedHost {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.host)?;
+        self.port.map_or(Ok(()), |port| write!(out, ":{port}"))
+    }
 }
 
 /// `TRANSCRIPTION_BASE_URL`, `TRANSCRIPTION_API_KEY` (else `OPENAI_API_KEY`), `TRANSCRIPTION_MODEL`.
@@ -118,6 +198,13 @@ pub struct TranscriptionConfig {
     pub api_key: Option<SecretString>,
     /// Model name, passed on as it is.
     pub model: String,
+}
+
+impl TranscriptionConfig {
+    /// Whether the step has to wait: the server is OpenAI's own and there is no key for it.
+    pub fn lacks_key(&self) -> bool {
+        self.api_key.is_none() && self.base_url.host_str() == Some(OPENAI_HOST)
+    }
 }
 
 /// `ANALYSIS_TOKEN_LIMIT_FIELD`.
@@ -156,6 +243,13 @@ pub struct AnalysisConfig {
     pub structured_output: StructuredOutput,
 }
 
+impl AnalysisConfig {
+    /// Whether the step has to wait: the server is OpenAI's own and there is no key for it.
+    pub fn lacks_key(&self) -> bool {
+        self.api_key.is_none() && self.base_url.host_str() == Some(OPENAI_HOST)
+    }
+}
+
 /// `SLACK_WEBHOOK_URL`, or `SLACK_BOT_TOKEN` with `SLACK_CHANNEL`; `SLACK_API_BASE_URL`.
 #[derive(Debug, Clone)]
 pub enum SlackConfig {
@@ -192,7 +286,7 @@ pub enum SmtpTls {
 pub struct EmailConfig {
     /// Mail server.
     pub host: String,
-    /// Its port; 587 by default.
+    /// Its port; 587 by default, 465 with implicit TLS.
     pub port: u16,
     /// How the connection is protected.
     pub tls: SmtpTls,
@@ -226,6 +320,37 @@ pub struct QueueConfig {
     pub upstream_timeout: BTreeMap<String, Duration>,
     /// Factor on our own backoff, not-ready waits and probes; never on a `Retry-After` or a deadline.
     pub retry_scale: f64,
+}
+
+impl QueueConfig {
+    /// Longest single request of a step to its upstream: `UPSTREAM_TIMEOUT`, else the step's default.
+    pub fn upstream_timeout(&self, step: &str) -> Duration {
+        let seconds = match step {
+            "download" => 1800,
+            "transcribe" => 600,
+            "notify" => 30,
+            _ => 300,
+        };
+        self.upstream_timeout.get(step).copied().unwrap_or(Duration::from_secs(seconds))
+    }
+
+    /// Refuses step names that are not in `known`. The pipeline has the list, so it is not checked while reading.
+    pub fn check_steps(&self, known: &[&str]) -> Result<(), ConfigErrors> {
+        let named = [
+            ("WORKER_STEPS", self.steps.iter().flatten().collect::<Vec<_>>()),
+            ("WORKER_CONCURRENCY", self.concurrency.keys().collect()),
+            ("STEP_MAX_RUN", self.max_run.keys().collect()),
+            ("UPSTREAM_TIMEOUT", self.upstream_timeout.keys().collect()),
+        ];
+        let mut problems = Vec::new();
+        for (variable, steps) in named {
+            for step in steps.into_iter().filter(|step| !known.contains(&step.as_str())) {
+                let problem = format!("{} is none of the steps {}", words::shown(step), known.join(", "));
+                problems.push(Problem::new(variable, problem));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigErrors(problems)) }
+    }
 }
 
 /// `NOTIFY_ON_UNKNOWN`.
