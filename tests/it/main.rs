@@ -1,1 +1,5 @@
 //! Stories through the front door, one file each, on real PostgreSQL.
+
+mod layers;
+mod postgres;
+mod support;

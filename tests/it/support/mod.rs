@@ -1,0 +1,5 @@
+//! What the stories share.
+
+mod database;
+
+pub use database::Database;
