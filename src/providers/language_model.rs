@@ -1,1 +1,211 @@
-//! The language model: an OpenAI-compatible `/chat/completions`.
+//! The language model: an OpenAI-compatible `/chat/completions` that answers with one JSON object.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use reqwest::Client;
+use serde_json::{Value, json};
+
+use super::openai_errors::quote;
+use super::openai_server::{ANALYSIS, Answer, Failure, Server};
+use crate::config::{AnalysisConfig, StructuredOutput, TokenLimitField};
+use crate::model::{Fault, UpstreamError, Usage};
+
+/// How much longer an answer may become when it was cut off.
+const LONGER: u32 = 2;
+
+/// A question to the model.
+#[derive(Debug, Clone)]
+pub struct CompletionRequest<'a> {
+    /// What to do. Nothing confidential.
+    pub system: String,
+    /// What to do it with: the transcript. Never repeated in an error.
+    pub user: String,
+    /// Name of the answer's form, `[A-Za-z0-9_-]{1,64}`.
+    pub schema_name: &'a str,
+    /// The answer's form, within the rules of strict mode.
+    pub schema: Value,
+    /// Limit of the answer, the model's hidden reasoning included: not under 4000.
+    pub max_output_tokens: u32,
+    /// The answer given before and what was wrong with it, when the model is to mend it. An empty answer is left out.
+    pub repair: Option<(String, String)>,
+}
+
+/// The model's answer.
+#[derive(Debug, Clone)]
+pub struct Completion {
+    /// A JSON object; whether it keeps to the schema is for the caller to check.
+    pub json: Value,
+    /// The model as the server named it, else as the settings do.
+    pub model: String,
+    /// What it cost, a first answer that was cut off included.
+    pub usage: Usage,
+    /// The upstream's id of the (last) request.
+    pub request_id: Option<String>,
+    /// Why the model stopped: `stop`, or what else the server calls it; empty when it does not say.
+    pub finish_reason: String,
+}
+
+/// Asks the language model. Cheap to clone; the clones share connections and what they have learned of the server.
+#[derive(Debug, Clone)]
+pub struct LanguageModel {
+    server: Server,
+    model: String,
+    field: TokenLimitField,
+    structured_output: StructuredOutput,
+    /// The server wants the other field than the settings say.
+    other_field: Arc<AtomicBool>,
+}
+
+impl LanguageModel {
+    /// The server and model of the settings. `timeout` bounds each request.
+    pub fn new(config: &AnalysisConfig, http: Client, timeout: Duration) -> Self {
+        let path = ["chat", "completions"];
+        Self {
+            server: Server::new(&config.base_url, path, config.api_key.as_ref(), http, timeout, &ANALYSIS),
+            model: config.model.clone(),
+            field: config.token_limit_field,
+            structured_output: config.structured_output,
+            other_field: Arc::default(),
+        }
+    }
+
+    /// Fails, as [`Fault::Blocked`], while there is no key for a server that wants one.
+    pub fn is_configured(&self) -> Result<(), UpstreamError> {
+        self.server.configured()
+    }
+
+    /// One answer. An answer that was cut off is asked for once more with twice the tokens, then it is `cut_off` for
+    /// good. An answer that is no JSON object fails as `bad_answer`, which a repair question may mend. A repeated
+    /// request is paid for again.
+    pub async fn complete(&self, request: &CompletionRequest<'_>) -> Result<Completion, UpstreamError> {
+        self.is_configured()?;
+        let mut usage = Usage::default();
+        let mut max_tokens = request.max_output_tokens;
+        let mut cut_off_id = None;
+        for _ in 0..2 {
+            let Answer { json, request_id } = self.ask(request, max_tokens).await?;
+            usage.add(&self.usage(&json));
+            if json["choices"][0]["finish_reason"] != "length" {
+                let completion = self.read(&json, &request.user);
+                return completion
+                    .map(|completion| Completion { usage, request_id: request_id.clone(), ..completion })
+                    .map_err(|error| error.with_request_id(request_id));
+            }
+            max_tokens = max_tokens.saturating_mul(LONGER);
+            cut_off_id = request_id;
+        }
+        let text = "The model's answer was cut off twice, also with twice the tokens. Choose another ANALYSIS_MODEL.";
+        Err(UpstreamError::new(Fault::Permanent, "cut_off", text).with_request_id(cut_off_id))
+    }
+
+    /// Sends the question, and once more with the other name of the token limit if the server does not know the one.
+    async fn ask(&self, request: &CompletionRequest<'_>, max_tokens: u32) -> Result<Answer, UpstreamError> {
+        let other = self.other_field.load(Ordering::Relaxed);
+        let name = self.field_name(other);
+        let sent = |failure| self.server.error(failure, &request.user);
+        match self.server.send(self.server.post().json(&self.body(request, name, max_tokens))).await {
+            Err(Failure::Refused(refusal)) if refusal.is_about_field(name) => {
+                let body = self.body(request, self.field_name(!other), max_tokens);
+                let answer = self.server.send(self.server.post().json(&body)).await.map_err(sent)?;
+                self.other_field.store(!other, Ordering::Relaxed);
+                Ok(answer)
+            }
+            answer => answer.map_err(sent),
+        }
+    }
+
+    fn field_name(&self, other: bool) -> &'static str {
+        match (self.field, other) {
+            (TokenLimitField::MaxCompletionTokens, false) | (TokenLimitField::MaxTokens, true) => {
+                "max_completion_tokens"
+            }
+            (TokenLimitField::MaxTokens, false) | (TokenLimitField::MaxCompletionTokens, true) => "max_tokens",
+        }
+    }
+
+    /// No temperature (reasoning models refuse it), no seed: only what every compatible server understands.
+    fn body(&self, request: &CompletionRequest<'_>, field: &str, max_tokens: u32) -> Value {
+        let schema = &request.schema;
+        let mut system = request.system.clone();
+        if self.structured_output != StructuredOutput::JsonSchema {
+            system.push_str("\n\nAnswer with one JSON object and nothing else. It keeps to this JSON schema:\n");
+            system.push_str(&schema.to_string());
+        }
+        let mut messages = vec![message("system", &system), message("user", &request.user)];
+        if let Some((answer, problem)) = &request.repair {
+            if !answer.is_empty() {
+                messages.push(message("assistant", answer));
+            }
+            messages.push(message("user", problem));
+        }
+        let mut body = json!({"model": self.model, "messages": messages, field: max_tokens});
+        match self.structured_output {
+            StructuredOutput::JsonSchema => {
+                let form = json!({"name": request.schema_name, "strict": true, "schema": schema});
+                body["response_format"] = json!({"type": "json_schema", "json_schema": form});
+            }
+            StructuredOutput::JsonObject => body["response_format"] = json!({"type": "json_object"}),
+            StructuredOutput::Prompt => {}
+        }
+        body
+    }
+
+    /// Reads a whole answer; usage and request id are the caller's.
+    fn read(&self, json: &Value, sent: &str) -> Result<Completion, UpstreamError> {
+        let choice = &json["choices"][0];
+        let finish_reason = choice["finish_reason"].as_str().unwrap_or_default().to_owned();
+        if finish_reason == "content_filter" {
+            return Err(refused("The analysis server's content filter stopped the answer.".to_owned()));
+        }
+        if let Some(words) = choice["message"]["refusal"].as_str().filter(|words| !words.is_empty()) {
+            let words = quote(words, sent).map(|words| format!(" It says: \"{words}\"")).unwrap_or_default();
+            return Err(refused(format!("The model refused to analyze the call.{words}")));
+        }
+        let Some(content) = content(&choice["message"]["content"]) else {
+            return Err(self.server.bad_answer("without content"));
+        };
+        let object = serde_json::from_str(unfenced(&content)).ok().filter(Value::is_object);
+        let object = object.ok_or_else(|| self.server.bad_answer("whose content is not a JSON object"))?;
+        let model = json["model"].as_str().unwrap_or(&self.model).to_owned();
+        Ok(Completion { json: object, model, usage: Usage::default(), request_id: None, finish_reason })
+    }
+
+    fn usage(&self, json: &Value) -> Usage {
+        let tokens = |name: &str| json["usage"][name].as_i64().unwrap_or(0);
+        Usage {
+            model: Some(json["model"].as_str().unwrap_or(&self.model).to_owned()),
+            input_tokens: tokens("prompt_tokens"),
+            output_tokens: tokens("completion_tokens"),
+            audio_seconds: 0.0,
+        }
+    }
+}
+
+fn message(role: &str, content: &str) -> Value {
+    json!({"role": role, "content": content})
+}
+
+fn refused(text: String) -> UpstreamError {
+    UpstreamError::new(Fault::Permanent, "refused", text)
+}
+
+/// A message's content: a string, or at some servers a list of parts.
+fn content(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(parts) => Some(parts.iter().filter_map(|part| part["text"].as_str()).collect()),
+        _ => None,
+    }
+}
+
+/// The text without one Markdown code fence around it.
+fn unfenced(text: &str) -> &str {
+    let text = text.trim();
+    let Some(inner) = text.strip_prefix("```").and_then(|text| text.strip_suffix("```")) else { return text };
+    inner.strip_prefix("json").unwrap_or(inner)
+}
+
+#[cfg(test)]
+mod tests;

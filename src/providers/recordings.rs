@@ -1,1 +1,0 @@
-//! Downloads recordings from hosts that nobody has to trust.

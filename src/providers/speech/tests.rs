@@ -1,0 +1,139 @@
+//! Transcriptions by a server on loopback.
+
+use rstest::rstest;
+use serde_json::json;
+
+use super::*;
+use crate::model::Fault;
+use crate::providers::http_client;
+use crate::providers::loopback::{Loopback, Reply, http};
+
+fn speech(server: &Loopback, model: &str, timeout: Duration) -> Speech {
+    let base_url = server.url("/v1").parse().unwrap();
+    let config = TranscriptionConfig { base_url, api_key: Some("sk-1".into()), model: model.to_owned() };
+    Speech::new(&config, http_client::client().unwrap(), timeout)
+}
+
+fn piece() -> SpeechPiece {
+    let wav = Bytes::from_static(b"RIFF....WAVEfmt ");
+    SpeechPiece { wav, seconds: 4.0, file_name: "agent-3.wav".into(), language: Some("en".into()) }
+}
+
+async fn answer(model: &str, status: u16, body: &[u8]) -> (Result<SpeechAnswer, UpstreamError>, String) {
+    let server = Loopback::script(vec![http(status, &[("x-request-id", "req_1")], body)]).await;
+    let result = speech(&server, model, Duration::from_secs(20)).transcribe(piece()).await;
+    (result, server.requests().remove(0))
+}
+
+async fn heard(model: &str, body: Value) -> SpeechAnswer {
+    answer(model, 200, body.to_string().as_bytes()).await.0.unwrap()
+}
+
+#[tokio::test]
+async fn the_words_of_a_piece() {
+    let body = json!({"text": " hello there ", "languages": [{"code": "en"}],
+        "usage": {"type": "tokens", "input_tokens": 290, "output_tokens": 80, "total_tokens": 370}});
+    let (result, request) = answer("gpt-transcribe", 200, body.to_string().as_bytes()).await;
+    let answer = result.unwrap();
+    assert_eq!((answer.text.as_str(), answer.language.as_deref()), ("hello there", Some("en")));
+    assert_eq!((answer.request_id.as_deref(), answer.raw), (Some("req_1"), body));
+    assert!(answer.segments.is_empty());
+    let model = Some("gpt-transcribe".to_owned());
+    assert_eq!(answer.usage, Usage { model, input_tokens: 290, output_tokens: 80, audio_seconds: 4.0 });
+
+    assert!(request.starts_with("POST /v1/audio/transcriptions HTTP/1.1\r\n"), "{request}");
+    assert!(request.contains("authorization: Bearer sk-1\r\n"));
+    assert!(request.contains("name=\"file\"; filename=\"agent-3.wav\"\r\nContent-Type: audio/wav\r\n"), "{request}");
+    assert!(request.contains("name=\"response_format\"\r\n\r\njson\r\n"));
+    assert!(request.contains("name=\"model\"\r\n\r\ngpt-transcribe\r\n"));
+    for field in ["temperature", "timestamp_granularities", "name=\"language\""] {
+        assert!(!request.contains(field), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn whisper_gives_times() {
+    let body = json!({"task": "transcribe", "language": "english", "duration": 4.0, "text": " Hello. Bye.",
+        "segments": [
+            {"id": 0, "start": 0.0, "end": 1.5, "text": " Hello.", "avg_logprob": -0.2, "no_speech_prob": 0.02},
+            {"id": 1, "start": 3.0, "end": 30.0, "text": " Bye."},
+            {"id": 2, "start": "x", "end": 30.0, "text": "broken"}],
+        "usage": {"type": "duration", "seconds": 4}});
+    let (result, request) = answer("whisper-1", 200, body.to_string().as_bytes()).await;
+    let answer = result.unwrap();
+    assert_eq!((answer.text.as_str(), answer.language.as_deref()), ("Hello. Bye.", Some("en")));
+    let expected = [
+        TimedText { start_ms: 0, end_ms: 1500, text: "Hello.".into() },
+        TimedText { start_ms: 3000, end_ms: 4000, text: "Bye.".into() },
+    ];
+    assert_eq!(answer.segments, expected);
+    assert!(request.contains("name=\"response_format\"\r\n\r\nverbose_json\r\n"));
+    assert!(request.contains("name=\"timestamp_granularities[]\"\r\n\r\nsegment\r\n"));
+    assert!(request.contains("name=\"language\"\r\n\r\nen\r\n"));
+}
+
+#[rstest]
+#[case(json!({"text": " Yes. Thank you for watching.", "segments": [
+    {"start": 0.0, "end": 1.0, "text": " Yes.", "no_speech_prob": 0.9, "avg_logprob": -0.3},
+    {"start": 1.0, "end": 2.0, "text": " Thank you for watching.", "no_speech_prob": 0.7, "avg_logprob": -1.2}]}),
+    "Yes.", 1)]
+#[case(json!({"text": "la la", "segments": [
+    {"start": 0.0, "end": 1.0, "text": "la la", "compression_ratio": 3.0}]}), "", 0)]
+#[case(json!({"text": "you you You.", "segments": [{"start": 0.0, "end": 1.0, "text": "you you You."}]}), "", 0)]
+#[case(json!({"text": "no no"}), "no no", 0)]
+#[case(json!({"text": "no no no sir"}), "no no no sir", 0)]
+#[case(json!({"text": "", "segments": null, "usage": null, "language": null}), "", 0)]
+#[case(json!({"text": "x", "segments": "?", "usage": [1], "languages": []}), "x", 0)]
+#[tokio::test]
+async fn invented_words_are_dropped(#[case] body: Value, #[case] text: &str, #[case] segments: usize) {
+    let answer = heard("whisper-1", body).await;
+    assert_eq!((answer.text.as_str(), answer.segments.len()), (text, segments));
+}
+
+#[rstest]
+#[case(200, b"hello", Fault::Transient, "bad_answer")]
+#[case(200, b"", Fault::Transient, "bad_answer")]
+#[case(200, b"{\"text\":null}", Fault::Transient, "bad_answer")]
+#[case(200, b"[\"text\"]", Fault::Transient, "bad_answer")]
+#[case(200, b"{\"text\":\"cut o", Fault::Transient, "bad_answer")]
+#[case(400, b"{\"error\":{\"message\":\"Invalid file format.\"}}", Fault::Permanent, "bad_request")]
+#[case(401, b"{}", Fault::Blocked, "key_refused")]
+#[case(404, b"<html>", Fault::Blocked, "not_found")]
+#[case(413, b"", Fault::Permanent, "too_large")]
+#[case(429, b"{}", Fault::Transient, "rate_limited")]
+#[case(500, b"", Fault::Transient, "server_error")]
+#[tokio::test]
+async fn failures(#[case] status: u16, #[case] body: &[u8], #[case] fault: Fault, #[case] class: &str) {
+    let error = answer("gpt-transcribe", status, body).await.0.unwrap_err();
+    assert_eq!((error.fault, error.class, error.request_id.as_deref()), (fault, class, Some("req_1")), "{error}");
+}
+
+#[tokio::test]
+async fn too_short_a_piece_is_silent_and_free() {
+    let body = br#"{"error":{"message":"Audio file is too short.","type":"invalid_request_error","param":"file","code":"audio_too_short"}}"#;
+    let answer = answer("gpt-transcribe", 400, body).await.0.unwrap();
+    assert_eq!((answer.text.as_str(), answer.usage), ("", Usage::default()));
+}
+
+#[rstest]
+#[case(Reply::Hang(vec![]), "timeout")]
+#[case(Reply::Hang(b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{".to_vec()), "timeout")]
+#[case(Reply::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{".to_vec()), "connection_lost")]
+#[case(Reply::Bytes(vec![]), "connection_lost")]
+#[case(Reply::Endless(b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b' '; 65536]), "bad_answer")]
+#[tokio::test]
+async fn lost_answers_may_be_asked_for_again(#[case] reply: Reply, #[case] class: &str) {
+    // Long enough only for the case that does not wait for it.
+    let timeout = Duration::from_millis(if class == "timeout" { 100 } else { 20_000 });
+    let server = Loopback::start(move |_| reply.clone()).await;
+    let error = speech(&server, "gpt-transcribe", timeout).transcribe(piece()).await.unwrap_err();
+    assert_eq!((error.fault, error.class), (Fault::Transient, class), "{error}");
+}
+
+#[tokio::test]
+async fn without_a_key_nothing_is_sent() {
+    let base_url = "https://api.openai.com/v1".parse().unwrap();
+    let config = TranscriptionConfig { base_url, api_key: None, model: "gpt-transcribe".into() };
+    let speech = Speech::new(&config, http_client::client().unwrap(), Duration::from_secs(1));
+    assert_eq!(speech.transcribe(piece()).await.unwrap_err().class, "not_configured");
+}
