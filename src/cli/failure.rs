@@ -66,7 +66,8 @@ impl From<sqlx::Error> for Failure {
         let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         Self::Failed(match &error {
             _ if code.as_deref() == Some(UNDEFINED_TABLE) => {
-                "The database has no tables of goto-automation, or old ones. Run `goto-automation migrate` first.".to_owned()
+                "The database has no tables of goto-automation, or old ones. Run `goto-automation migrate` first."
+                    .to_owned()
             }
             sqlx::Error::Database(refusal) => format!("The database refused: {}.", refusal.message()),
             sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => {

@@ -129,7 +129,9 @@ mod tests {
 
     #[test]
     fn wrong_usage_exits_with_2() {
-        for arguments in [&["x", "calls", "list", "--state", "lost"][..], &["x", "nothing"], &["x", "jobs", "show", "a"]] {
+        for arguments in
+            [&["x", "calls", "list", "--state", "lost"][..], &["x", "nothing"], &["x", "jobs", "show", "a"]]
+        {
             let error = Cli::try_parse_from(arguments).err().expect("an error");
             assert_eq!(error.exit_code(), 2, "{arguments:?}");
         }

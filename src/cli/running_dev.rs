@@ -46,8 +46,13 @@ pub enum NotRunning {
     #[error("the `goto-automation dev` of {} no longer runs: start it again with `make dev`", .0.display())]
     Gone(PathBuf),
     /// A file that cannot be used.
-    #[error("{} cannot be read ({1}): start `make dev` again", .0.display())]
-    Unreadable(PathBuf, String),
+    #[error("{} cannot be read ({reason}): start `make dev` again", .file.display())]
+    Unreadable {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 impl RunningDev {
@@ -61,11 +66,13 @@ impl RunningDev {
         let file = Self::file(data_dir);
         let text = fs::read_to_string(&file).map_err(|error| match error.kind() {
             ErrorKind::NotFound => NotRunning::Absent(data_dir.to_owned()),
-            _ => NotRunning::Unreadable(file.clone(), error.to_string()),
+            _ => NotRunning::Unreadable { file: file.clone(), reason: error.to_string() },
         })?;
         // The error is told without the text, which holds secrets.
-        let dev: Self = serde_json::from_str(&text)
-            .map_err(|error| NotRunning::Unreadable(file, format!("line {} is not as expected", error.line())))?;
+        let dev: Self = serde_json::from_str(&text).map_err(|error| {
+            let reason = format!("line {} is not as expected", error.line());
+            NotRunning::Unreadable { file, reason }
+        })?;
         if dev.lives() { Ok(dev) } else { Err(NotRunning::Gone(data_dir.to_owned())) }
     }
 

@@ -12,7 +12,9 @@ use chrono_tz::Tz;
 
 pub use page::Page;
 pub use table::{Cell, Column, table};
-pub use text::{clean, truncate, width_of, wrap};
+#[cfg(test)]
+pub use text::width_of;
+pub use text::{clean, truncate};
 
 /// Width when neither the terminal nor `COLUMNS` tells one.
 const DEFAULT_WIDTH: usize = 80;
@@ -34,8 +36,6 @@ pub enum Ink {
     Red,
     /// It waits.
     Amber,
-    /// A good end.
-    Green,
     /// Not supported by what was said.
     Struck,
 }
@@ -73,7 +73,6 @@ impl Screen {
             Ink::Grey => "2",
             Ink::Red => "31",
             Ink::Amber => "33",
-            Ink::Green => "32",
             Ink::Struck => "9",
         };
         format!("\u{1b}[{code}m{text}\u{1b}[0m")

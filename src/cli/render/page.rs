@@ -20,7 +20,7 @@ impl<'a> Page<'a> {
 
     /// Title at the left, state at the right.
     pub fn title(&mut self, title: &str, state: (Ink, &str)) {
-        self.pair(0, (Ink::Bold, title), state);
+        self.pair("", (Ink::Bold, title), state);
     }
 
     /// A heading after an empty line.
@@ -34,9 +34,9 @@ impl<'a> Page<'a> {
         self.hanging(&format!("{name:<11} "), Ink::Plain, value);
     }
 
-    /// A row: left as long as there is room, right at the edge.
-    pub fn row(&mut self, left: (Ink, &str), right: (Ink, &str)) {
-        self.pair(INDENT, left, right);
+    /// A row: left as long as there is room, right at the edge. The prefix, of our own making, stays as it is.
+    pub fn row(&mut self, prefix: &str, left: (Ink, &str), right: (Ink, &str)) {
+        self.pair(&format!("{}{prefix}", " ".repeat(INDENT)), left, right);
     }
 
     /// Wrapped text, indented by so many columns.
@@ -58,9 +58,14 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// A command to be typed: never wrapped, so that it can be copied.
+    /// A command to be typed; a long one goes on after a backslash, so that it can be copied as it stands.
     pub fn command(&mut self, command: &str) {
-        self.push(INDENT + 2, Ink::Bold, command);
+        let (first, more) = (INDENT + 2, INDENT + 4);
+        let lines = wrap(&clean(command), self.screen.width.saturating_sub(more + 2));
+        for (index, line) in lines.iter().enumerate() {
+            let goes_on = if index + 1 < lines.len() { " \\" } else { "" };
+            self.push(if index == 0 { first } else { more }, Ink::Bold, &format!("{line}{goes_on}"));
+        }
     }
 
     /// The whole page.
@@ -68,14 +73,14 @@ impl<'a> Page<'a> {
         self.out
     }
 
-    fn pair(&mut self, indent: usize, left: (Ink, &str), right: (Ink, &str)) {
-        let room = self.screen.width.saturating_sub(indent);
+    fn pair(&mut self, prefix: &str, left: (Ink, &str), right: (Ink, &str)) {
+        let room = self.screen.width.saturating_sub(width_of(prefix));
         let right_text = truncate(&clean(right.1), room / 2);
         let gap = if right_text.is_empty() { 0 } else { 2 };
         let left_text = truncate(&clean(left.1), room.saturating_sub(width_of(&right_text) + gap));
         let fill = room.saturating_sub(width_of(&left_text) + width_of(&right_text));
         let (left, right) = (self.screen.paint(left.0, &left_text), self.screen.paint(right.0, &right_text));
-        let line = format!("{}{left}{}{right}", " ".repeat(indent), " ".repeat(fill));
+        let line = format!("{prefix}{left}{}{right}", " ".repeat(fill));
         self.out.push_str(line.trim_end());
         self.out.push('\n');
     }
@@ -100,7 +105,7 @@ mod tests {
         page.fact("Recording", "Somewhere, in a store whose name is so long that it does not fit");
         page.text(4, Ink::Grey, &"x".repeat(100));
         insta::assert_snapshot!(page.finish(), @r"
-        A very long name A very long nam… Failed
+        A very long name A very long na…  Failed
 
         Summary
           Recording   Somewhere, in a store

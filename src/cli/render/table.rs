@@ -94,7 +94,6 @@ fn inked(cell: comfy_table::Cell, ink: Ink) -> comfy_table::Cell {
         Ink::Grey => cell.add_attribute(Attribute::Dim),
         Ink::Red => cell.fg(Color::DarkRed),
         Ink::Amber => cell.fg(Color::DarkYellow),
-        Ink::Green => cell.fg(Color::DarkGreen),
         Ink::Struck => cell.add_attribute(Attribute::CrossedOut),
     }
 }
@@ -117,8 +116,10 @@ fn fit(room: usize, columns: &[Column], rows: &[Vec<Cell>]) -> Vec<Option<usize>
     }
     // One column at a time off the widest that may still give, so that several shrink alike.
     while total(&widths) > room {
-        let spare = |index: usize| widths[index].unwrap_or_default().saturating_sub(columns[index].least.unwrap_or(usize::MAX));
-        let Some(widest) = (0..columns.len()).filter(|index| spare(*index) > 0).max_by_key(|index| widths[*index]) else {
+        let spare =
+            |index: usize| widths[index].unwrap_or_default().saturating_sub(columns[index].least.unwrap_or(usize::MAX));
+        let Some(widest) = (0..columns.len()).filter(|index| spare(*index) > 0).max_by_key(|index| widths[*index])
+        else {
             break;
         };
         widths[widest] = widths[widest].map(|width| width - 1);

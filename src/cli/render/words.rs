@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Ink;
-use crate::queue::{AttemptRow, JobRow};
+use crate::queue::JobRow;
 
 /// `Completed`, with the ink that it deserves.
 pub fn call_state(state: &str) -> (Ink, &str) {
@@ -29,22 +29,6 @@ pub fn job_state(job: &JobRow, now: DateTime<Utc>) -> (Ink, &str, Option<DateTim
         "failed" => (Ink::Red, "Failed", job.finished_at),
         "cancelled" => (Ink::Grey, "Cancelled", job.finished_at),
         other => (Ink::Plain, other, None),
-    }
-}
-
-/// What an attempt came to, as a sentence about its step.
-pub fn attempt(attempt: &AttemptRow) -> (Ink, String) {
-    let step = capitalised(&attempt.step);
-    match attempt.outcome.as_str() {
-        "completed" => (Ink::Plain, step_done(&attempt.step)),
-        "retry" => (Ink::Amber, format!("{step} failed, to be tried again")),
-        "waiting" => (Ink::Amber, format!("{step} has to wait")),
-        "failed" => (Ink::Red, format!("{step} failed for good")),
-        "timeout" => (Ink::Red, format!("{step} took too long and was stopped")),
-        "panic" => (Ink::Red, format!("{step} crashed")),
-        "given_back" => (Ink::Grey, format!("{step} was given back when its worker stopped")),
-        "lost" => (Ink::Red, format!("{step} lost its worker")),
-        other => (Ink::Plain, format!("{step}: {other}")),
     }
 }
 
