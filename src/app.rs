@@ -1,1 +1,138 @@
 //! Composition root: the only place where real clients are built.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use secrecy::ExposeSecret;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use tokio::time::sleep;
+
+use crate::channels::{Channel, email::Email, slack::Slack};
+use crate::config::{Config, DatabaseConfig};
+use crate::pipeline::{ANALYZE, DOWNLOAD, NOTIFY, PipelineSettings, Rooms, TRANSCRIBE, runner};
+use crate::providers::{http_client, language_model::LanguageModel, recordings::Recordings, speech::Speech};
+use crate::queue::{Waker, Workers};
+use crate::shutdown::Shutdown;
+use crate::store;
+
+/// Most connections of a process beside the queue's own.
+const POOL_SIZE: u32 = 20;
+/// How long a query waits for a connection while the database is away.
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
+/// No query of the product takes longer; one that does is stopped by the server.
+const STATEMENT_LIMIT: &str = "30s";
+/// Between looks at a database that is away at start.
+const DATABASE_LOOK: Duration = Duration::from_secs(1);
+
+/// The ways to the database: the product's pool, and the options from which the queue makes its own connections.
+#[derive(Clone)]
+pub struct Database {
+    /// For all queries of the product. Connects on first use, so that a process can start without the database.
+    pub pool: PgPool,
+    options: PgConnectOptions,
+    listen_options: PgConnectOptions,
+}
+
+impl Database {
+    /// Nothing is connected yet.
+    pub fn new(config: &DatabaseConfig) -> anyhow::Result<Self> {
+        let options = PgConnectOptions::from_str(config.url.expose_secret()).context("DATABASE_URL")?;
+        let listen_options =
+            PgConnectOptions::from_str(config.listen_url.expose_secret()).context("DATABASE_LISTEN_URL")?;
+        let pool = PgPoolOptions::new()
+            .max_connections(POOL_SIZE)
+            .acquire_timeout(ACQUIRE_LIMIT)
+            .connect_lazy_with(options.clone().options([("statement_timeout", STATEMENT_LIMIT)]));
+        Ok(Self { pool, options, listen_options })
+    }
+
+    /// Waits until the database answers, then sees to its schema: brings it up to date if `migrate`, else refuses one
+    /// that is behind. `false` when a stop was asked for meanwhile.
+    pub async fn ready(&self, migrate: bool, shutdown: &Shutdown) -> anyhow::Result<bool> {
+        let mut told = false;
+        let missing = loop {
+            match store::migrations::missing(&self.pool).await {
+                Ok(missing) => break missing,
+                Err(sqlx::Error::Database(error)) if !is_starting(error.code().as_deref()) => {
+                    return Err(anyhow::Error::from(sqlx::Error::Database(error))
+                        .context("the database refuses us; check DATABASE_URL"));
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, "The database does not answer; waiting for it.");
+                    }
+                }
+            }
+            tokio::select! {
+                () = shutdown.requested() => return Ok(false),
+                () = sleep(DATABASE_LOOK) => {}
+            }
+        };
+        if missing.is_empty() {
+            return Ok(true);
+        }
+        if !migrate {
+            bail!(
+                "the database is behind: {} missing. Run `goto-automation migrate`, or start with --migrate.",
+                missing.join(", ")
+            );
+        }
+        store::migrations::apply(&self.pool).await.context("a migration failed; nothing of it was kept")?;
+        tracing::info!(applied = %missing.join(", "), "The database was brought up to date.");
+        Ok(true)
+    }
+
+    /// The task that wakes other processes; ends with `shutdown`.
+    pub fn spawn_notifier(&self, waker: &Waker, shutdown: &Shutdown) {
+        tokio::spawn(waker.clone().notify(self.listen_options.clone(), shutdown.token()));
+    }
+}
+
+/// Classes of errors of a server that is starting, stopping, or out of connections: it will answer later.
+fn is_starting(code: Option<&str>) -> bool {
+    code.is_some_and(|code| code.starts_with("57P") || code.starts_with("53"))
+}
+
+/// Builds what the steps work with.
+pub fn rooms(config: &Config, database: &Database) -> anyhow::Result<Arc<Rooms>> {
+    http_client::install_tls();
+    let http = http_client::client()?;
+    let limit = |step| config.queue.upstream_timeout(step);
+    Ok(Arc::new(Rooms {
+        db: database.pool.clone(),
+        recordings: Recordings::new(&config.recordings, limit(DOWNLOAD))?,
+        speech: Speech::new(&config.transcription, http.clone(), limit(TRANSCRIBE)),
+        language_model: LanguageModel::new(&config.analysis, http.clone(), limit(ANALYZE)),
+        channels: channels(config, &http, limit(NOTIFY))?,
+        settings: PipelineSettings {
+            public_url: config.app.public_url.clone(),
+            time_zone: config.app.time_zone,
+            notify_no_recording: config.notify.no_recording,
+            quiet_hours: config.notify.quiet_hours,
+            on_unknown: config.notify.on_unknown,
+            transcription_model: config.transcription.model.clone(),
+        },
+    }))
+}
+
+/// THE list of channels that are set up. Adding one: a new file in `channels/`, and one line here.
+fn channels(config: &Config, http: &reqwest::Client, limit: Duration) -> anyhow::Result<Vec<Arc<dyn Channel>>> {
+    let mut channels: Vec<Arc<dyn Channel>> = Vec::new();
+    if let Some(slack) = &config.slack {
+        channels.push(Arc::new(Slack::new(slack, http.clone(), limit)));
+    }
+    if let Some(email) = &config.email {
+        channels.push(Arc::new(Email::new(email, limit)?));
+    }
+    Ok(channels)
+}
+
+/// Works on the steps of the settings until `shutdown`.
+pub async fn work(config: &Config, database: &Database, waker: Waker, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let rooms = rooms(config, database)?;
+    let settings = runner::worker_settings(&config.queue);
+    let workers = Workers::new(database.options.clone(), database.listen_options.clone(), waker, settings);
+    runner::register(workers, &rooms, &config.queue).run(shutdown.token()).await
+}

@@ -6,6 +6,11 @@ use crate::model::{CallBrief, Envelope, UpstreamError};
 
 pub mod email;
 pub mod slack;
+pub mod text;
+pub mod wording;
+
+#[cfg(test)]
+mod examples;
 
 /// A way to reach people. Adding one: a new file here, and one line in `app::channels`.
 #[async_trait]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Why an upstream did not give what was asked, as far as somebody acts on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -46,7 +48,7 @@ impl UpstreamError {
 }
 
 /// What one attempt has used of paid upstreams. Sums over its requests.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// Model as the upstream named it in its answer.
     pub model: Option<String>,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::Client;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::openai_errors::quote;
@@ -33,7 +34,7 @@ pub struct CompletionRequest<'a> {
 }
 
 /// The model's answer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Completion {
     /// A JSON object; whether it keeps to the schema is for the caller to check.
     pub json: Value,

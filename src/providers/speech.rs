@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::Client;
 use reqwest::multipart::{Form, Part};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::openai_server::{Answer, Failure, Server, TRANSCRIPTION};
@@ -38,7 +39,7 @@ pub struct SpeechPiece {
 }
 
 /// What was heard in a piece.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SpeechAnswer {
     /// The words; empty when there were none.
     pub text: String,
@@ -55,7 +56,7 @@ pub struct SpeechAnswer {
 }
 
 /// Words with times, in milliseconds from the start of the piece.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimedText {
     /// When they begin.
     pub start_ms: i64,

@@ -108,7 +108,8 @@ pub async fn attach_recording(
     recording_url: &str,
 ) -> std::result::Result<i32, sqlx::Error> {
     sqlx::query_scalar!(
-        "UPDATE calls SET recording = 'pending', recording_url = $2, run = run + 1, state = 'processing',
+        "UPDATE calls SET recording = 'pending', recording_url = $2, run = run + 1,
+             notify_round = notify_round + 1, state = 'processing',
              state_reason = NULL, waiting_until = NULL, updated_at = now()
          WHERE id = $1 RETURNING run",
         id.0,

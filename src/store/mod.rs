@@ -5,6 +5,7 @@ pub mod calls;
 pub mod deliveries;
 pub mod events;
 pub mod keys;
+pub mod migrations;
 pub mod recordings;
 pub mod summaries;
 

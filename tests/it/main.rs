@@ -2,4 +2,5 @@
 
 mod layers;
 mod postgres;
+mod queue;
 mod support;

@@ -203,7 +203,6 @@ async fn an_ordinary_user_has_the_cluster_in_the_data_folder() {
 
 /// No test: the process that holds a cluster until it is killed.
 #[tokio::test]
-#[ignore = "started by the stories above in a process of its own"]
 #[expect(clippy::disallowed_methods, reason = "tests have no settings")]
 async fn hold_a_cluster() {
     let Ok(folder) = std::env::var(HOLD) else { return };
@@ -258,7 +257,7 @@ struct Owner {
 
 impl Owner {
     fn start(folder: &DataFolder, mut command: Command) -> Self {
-        command.args(["--exact", "postgres::hold_a_cluster", "--ignored", "--nocapture"]);
+        command.args(["--exact", "postgres::hold_a_cluster", "--nocapture"]);
         let mut process = command.env(HOLD, folder.path()).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let line = lines.map_while(Result::ok).find(|line| line.starts_with("holding ")).expect("it holds a cluster");

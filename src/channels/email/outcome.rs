@@ -1,0 +1,139 @@
+//! What became of a mail: sent, surely not sent, or unknown.
+
+use std::error::Error;
+use std::time::Duration;
+
+use lettre::transport::smtp::response::Response;
+
+use super::session::{SessionError, Stage};
+use crate::channels::text;
+use crate::channels::{Receipt, SendError};
+use crate::model::{Fault, UpstreamError};
+
+/// As much of a server's reply as is kept.
+const REPLY_LIMIT: usize = 200;
+
+/// The server's last reply, which names the mail in its queue.
+pub fn receipt(reply: &Response) -> Receipt {
+    let text = reply.message().collect::<Vec<_>>().join(" ");
+    let text = text::cut(&text::clean(&text), REPLY_LIMIT);
+    Receipt { reference: Some(text).filter(|text| !text.is_empty()), request_id: None }
+}
+
+/// A reply of 4xx or 5xx means that the mail was not taken, at any step. Without a reply it depends on the final dot.
+pub fn failed(error: &SessionError, final_dot: bool) -> SendError {
+    let said = said(&error.source);
+    if error.source.is_transient() {
+        let message = format!("The mail server asks to come again later ({said}). Nothing was sent; we try again.");
+        not_sent(Fault::Transient, "smtp_try_later", message)
+    } else if error.source.is_permanent() || error.source.is_client() {
+        let (class, message) = refusal(error, &said);
+        not_sent(Fault::Permanent, class, message)
+    } else if final_dot {
+        let message = format!(
+            "The connection to the mail server broke before it confirmed the mail ({said}). The mail may have arrived."
+        );
+        SendError::Unknown(UpstreamError::new(Fault::Transient, "smtp_answer_lost", message))
+    } else if error.stage == Stage::Connect || error.stage == Stage::StartTls {
+        let message = format!(
+            "The mail server could not be reached ({said}). Nothing was sent; we try again. If it lasts, check SMTP_HOST, \
+             SMTP_PORT and SMTP_TLS."
+        );
+        not_sent(Fault::Transient, "connect", message)
+    } else {
+        let message = format!("The connection to the mail server broke ({said}). Nothing was sent; we try again.");
+        not_sent(Fault::Transient, "connection_lost", message)
+    }
+}
+
+/// The session was given up after `timeout`.
+pub fn timed_out(timeout: Duration, final_dot: bool) -> SendError {
+    let seconds = timeout.as_secs_f64();
+    if final_dot {
+        let message =
+            format!("The mail server did not confirm the mail within {seconds} s. The mail may have arrived.");
+        SendError::Unknown(UpstreamError::new(Fault::Transient, "timeout", message))
+    } else {
+        let message = format!(
+            "The mail server did not take the mail within {seconds} s. Nothing was sent; we try again. If it lasts, check \
+             SMTP_HOST, SMTP_PORT and SMTP_TLS."
+        );
+        not_sent(Fault::Transient, "timeout", message)
+    }
+}
+
+/// A refusal for good, and what to change.
+fn refusal(error: &SessionError, said: &str) -> (&'static str, String) {
+    let code = error.source.status().map(u16::from);
+    match (code, error.stage) {
+        (None, Stage::StartTls) => (
+            "smtp_no_starttls",
+            "The mail server offers no STARTTLS. Nothing was sent, the login neither. Set SMTP_TLS=implicit and \
+             SMTP_PORT=465 if it speaks TLS from the first byte, else ask its operator, and run the job again."
+                .to_owned(),
+        ),
+        (None, Stage::Login) => (
+            "smtp_login_refused",
+            "The mail server offers no login that we speak (PLAIN, LOGIN). Nothing was sent. Check SMTP_PORT and SMTP_TLS, \
+             or leave out SMTP_USERNAME and SMTP_PASSWORD if it wants none, and run the job again."
+                .to_owned(),
+        ),
+        (Some(530), _) => (
+            "smtp_login_refused",
+            format!(
+                "The mail server wants a login or TLS first ({said}). Nothing was sent. Set SMTP_USERNAME and \
+                 SMTP_PASSWORD, check SMTP_TLS, and run the job again."
+            ),
+        ),
+        (Some(534 | 535 | 538), _) | (_, Stage::Login) => (
+            "smtp_login_refused",
+            format!(
+                "The mail server refused the login ({said}). Nothing was sent. Correct SMTP_USERNAME and SMTP_PASSWORD \
+                 and run the job again."
+            ),
+        ),
+        (_, Stage::Sender) => (
+            "smtp_sender_refused",
+            format!(
+                "The mail server refused the sender ({said}). Nothing was sent. Correct SMTP_FROM_EMAIL and run the job \
+                 again."
+            ),
+        ),
+        (_, Stage::Recipient) => (
+            "smtp_recipient_refused",
+            format!(
+                "The mail server refused this recipient ({said}). Nothing was sent to it; other recipients are not \
+                 touched. Correct NOTIFICATION_EMAIL_RECIPIENTS."
+            ),
+        ),
+        (_, Stage::Content) => (
+            "smtp_message_refused",
+            format!(
+                "The mail server refused the mail itself ({said}). Nothing was sent. Ask its operator why, then run the job \
+                 again."
+            ),
+        ),
+        (_, Stage::Connect | Stage::StartTls) => (
+            "smtp_server_refused",
+            format!(
+                "The mail server does not talk to us ({said}). Nothing was sent. Check SMTP_HOST, SMTP_PORT and SMTP_TLS, \
+                 ask its operator, and run the job again."
+            ),
+        ),
+    }
+}
+
+fn not_sent(fault: Fault, class: &'static str, message: String) -> SendError {
+    SendError::NotSent(UpstreamError::new(fault, class, message))
+}
+
+/// Code and text of the reply, or how the connection broke, as one short line.
+fn said(error: &lettre::transport::smtp::Error) -> String {
+    let reply = error.source().map(|source| text::clean(&source.to_string())).unwrap_or_default();
+    let said = match error.status() {
+        Some(code) => format!("{code} {reply}"),
+        None if reply.is_empty() => error.to_string(),
+        None => reply,
+    };
+    text::cut(said.trim(), REPLY_LIMIT)
+}

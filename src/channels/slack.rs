@@ -1,1 +1,0 @@
-//! Slack, by incoming webhook or by bot.

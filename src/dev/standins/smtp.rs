@@ -1,0 +1,340 @@
+//! Stands in for a mail server: RFC 5321 without TLS, login and relaying. What it accepts goes into the outbox.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Counters;
+use super::outbox::{Mail, Outbox};
+
+/// Name in greeting and answers.
+const NAME: &str = "stand-in.localhost";
+/// Octets of a command line with CRLF; RFC 5321 section 4.5.3.1.4 asks for 512, parameters come on top.
+const MAX_COMMAND: u64 = 1024;
+/// Octets of a text line with CRLF; RFC 5321 section 4.5.3.1.6.
+const MAX_TEXT_LINE: u64 = 1000;
+/// Octets of a message; announced with SIZE (RFC 1870).
+const MAX_MESSAGE: usize = 10 * 1024 * 1024;
+/// RFC 5321 section 4.5.3.1.8 asks for at least 100.
+const MOST_RECIPIENTS: usize = 100;
+/// RFC 5321 section 4.5.3.2.7.
+const IDLE: Duration = Duration::from_mins(5);
+
+/// Answers until `stop`.
+pub(super) async fn serve(
+    listener: TcpListener,
+    outbox: Outbox,
+    counters: Arc<Counters>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        let Ok((stream, _)) = accepted else { continue };
+        let (outbox, counters, stop) = (outbox.clone(), counters.clone(), stop.clone());
+        tasks.spawn(async move {
+            let talk = converse(BufStream::new(stream), &outbox, &counters);
+            // A client that hangs up in the middle is no news for anybody.
+            let _ = stop.run_until_cancelled(talk).await;
+        });
+    }
+    Ok(())
+}
+
+async fn converse<S>(mut stream: S, outbox: &Outbox, counters: &Counters) -> io::Result<()>
+where
+    S: AsyncBufRead + AsyncWrite + Unpin,
+{
+    say(&mut stream, &format!("220 {NAME} ESMTP stand-in: nothing leaves this machine\r\n")).await?;
+    let mut session = Session::default();
+    loop {
+        let answer = match read_line(&mut stream, MAX_COMMAND).await? {
+            Line::End => return Ok(()),
+            Line::TooLong => Answer::Reply("500 Line too long".to_owned()),
+            Line::Bare => Answer::Reply("500 Lines end with CR LF".to_owned()),
+            Line::Whole(line) => session.command(&line),
+        };
+        match answer {
+            Answer::Reply(reply) => say(&mut stream, &format!("{reply}\r\n")).await?,
+            Answer::Mail(reply) => {
+                counters.count("smtp");
+                say(&mut stream, &format!("{reply}\r\n")).await?;
+            }
+            Answer::Data(envelope) => {
+                say(&mut stream, "354 End data with <CR><LF>.<CR><LF>\r\n").await?;
+                let Some(received) = read_message(&mut stream).await? else { return Ok(()) };
+                let reply = match received {
+                    Ok(raw) => {
+                        format!("250 OK queued as {}", outbox.add_mail(Mail::read(envelope.from, envelope.to, raw)))
+                    }
+                    Err(refusal) => refusal.to_owned(),
+                };
+                say(&mut stream, &format!("{reply}\r\n")).await?;
+            }
+            Answer::Quit => return say(&mut stream, &format!("221 {NAME} closes the connection\r\n")).await,
+        }
+    }
+}
+
+/// Where a conversation stands.
+#[derive(Debug, Default)]
+struct Session {
+    greeted: bool,
+    envelope: Option<Envelope>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Envelope {
+    from: String,
+    to: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Reply(String),
+    /// The reply to a MAIL that begins a message.
+    Mail(String),
+    /// The message comes now.
+    Data(Envelope),
+    Quit,
+}
+
+impl Session {
+    fn command(&mut self, line: &[u8]) -> Answer {
+        let Ok(line) = std::str::from_utf8(line) else { return reply("500 Commands are ASCII") };
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match verb.to_ascii_uppercase().as_str() {
+            "EHLO" => self.hello(rest, format!("250-{NAME}\r\n250-SIZE {MAX_MESSAGE}\r\n250 8BITMIME")),
+            "HELO" => self.hello(rest, format!("250 {NAME}")),
+            "MAIL" => self.mail(rest),
+            "RCPT" => self.recipient(rest),
+            "DATA" => self.data(),
+            "RSET" => {
+                self.envelope = None;
+                reply("250 OK")
+            }
+            "NOOP" => reply("250 OK"),
+            "VRFY" => reply("252 Cannot verify, but will take the message"),
+            "QUIT" => Answer::Quit,
+            "EXPN" | "HELP" | "STARTTLS" | "AUTH" => reply("502 Not implemented by the stand-in"),
+            _ => reply("500 Unknown command"),
+        }
+    }
+
+    fn hello(&mut self, name: &str, answer: String) -> Answer {
+        if name.trim().is_empty() {
+            return reply("501 Say who you are");
+        }
+        *self = Self { greeted: true, envelope: None };
+        Answer::Reply(answer)
+    }
+
+    fn mail(&mut self, rest: &str) -> Answer {
+        if !self.greeted {
+            return reply("503 EHLO first");
+        }
+        if self.envelope.is_some() {
+            return reply("503 One message at a time");
+        }
+        let Some((from, parameters)) = path(rest, "FROM:") else { return reply("501 Syntax: MAIL FROM:<address>") };
+        if !from.is_empty() && !is_address(from) {
+            return reply("553 The sender is no address");
+        }
+        for parameter in parameters.split_whitespace() {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            match (name.to_ascii_uppercase().as_str(), value.parse::<usize>()) {
+                ("SIZE", Ok(size)) if size > MAX_MESSAGE => return reply("552 Message too large"),
+                ("SIZE", Ok(_)) => {}
+                ("BODY", _) if value.eq_ignore_ascii_case("7BIT") || value.eq_ignore_ascii_case("8BITMIME") => {}
+                _ => return reply("555 Unknown parameter"),
+            }
+        }
+        self.envelope = Some(Envelope { from: from.to_owned(), to: Vec::new() });
+        Answer::Mail("250 OK".to_owned())
+    }
+
+    fn recipient(&mut self, rest: &str) -> Answer {
+        let Some(envelope) = &mut self.envelope else { return reply("503 MAIL first") };
+        let Some((to, parameters)) = path(rest, "TO:") else { return reply("501 Syntax: RCPT TO:<address>") };
+        if !is_address(to) && !to.eq_ignore_ascii_case("postmaster") {
+            return reply("553 The recipient is no address");
+        }
+        if !parameters.trim().is_empty() {
+            return reply("555 Unknown parameter");
+        }
+        if envelope.to.len() >= MOST_RECIPIENTS {
+            return reply("452 Too many recipients");
+        }
+        envelope.to.push(to.to_owned());
+        reply("250 OK")
+    }
+
+    fn data(&mut self) -> Answer {
+        match self.envelope.take() {
+            None => reply("503 MAIL first"),
+            Some(envelope) if envelope.to.is_empty() => {
+                self.envelope = Some(envelope);
+                reply("503 RCPT first")
+            }
+            Some(envelope) => Answer::Data(envelope),
+        }
+    }
+}
+
+fn reply(text: &str) -> Answer {
+    Answer::Reply(text.to_owned())
+}
+
+/// The address of `FROM:<address> parameters`, and the parameters.
+fn path<'a>(rest: &'a str, keyword: &str) -> Option<(&'a str, &'a str)> {
+    let rest = rest.trim_start();
+    let address = rest.get(..keyword.len()).filter(|start| start.eq_ignore_ascii_case(keyword))?;
+    rest[address.len()..].trim_start().strip_prefix('<')?.split_once('>')
+}
+
+fn is_address(text: &str) -> bool {
+    let fits = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_graphic());
+    text.rsplit_once('@').is_some_and(|(local, domain)| fits(local) && fits(domain))
+}
+
+enum Line {
+    /// Without its CRLF.
+    Whole(Vec<u8>),
+    /// Ended by a lone LF, which RFC 5321 section 2.3.8 forbids.
+    Bare,
+    TooLong,
+    /// The client has gone, or said nothing for too long.
+    End,
+}
+
+async fn read_line(stream: &mut (impl AsyncBufRead + Unpin), limit: u64) -> io::Result<Line> {
+    let mut too_long = false;
+    loop {
+        let mut line = Vec::new();
+        let mut limited = (&mut *stream).take(limit);
+        let Ok(read) = tokio::time::timeout(IDLE, limited.read_until(b'\n', &mut line)).await else {
+            return Ok(Line::End);
+        };
+        let read = read?;
+        if line.pop_if(|last| *last == b'\n').is_some() {
+            return Ok(if too_long {
+                Line::TooLong
+            } else if line.pop_if(|last| *last == b'\r').is_some() {
+                Line::Whole(line)
+            } else {
+                Line::Bare
+            });
+        }
+        if (read as u64) < limit {
+            return Ok(Line::End);
+        }
+        too_long = true;
+    }
+}
+
+/// The message with its dots unstuffed (RFC 5321 section 4.5.2), or a refusal after having read it all. `None` = the
+/// client has gone.
+async fn read_message(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<Result<Vec<u8>, &'static str>>> {
+    let (mut message, mut refusal) = (Vec::new(), None);
+    loop {
+        match read_line(stream, MAX_TEXT_LINE).await? {
+            Line::End => return Ok(None),
+            Line::TooLong => refusal = refusal.or(Some("500 Line too long")),
+            Line::Bare => refusal = refusal.or(Some("554 Lines end with CR LF")),
+            Line::Whole(line) if line == b"." => return Ok(Some(refusal.map_or(Ok(message), Err))),
+            Line::Whole(line) if message.len() + line.len() + 2 <= MAX_MESSAGE => {
+                message.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
+                message.extend_from_slice(b"\r\n");
+            }
+            Line::Whole(_) => refusal = refusal.or(Some("552 Message too large")),
+        }
+    }
+}
+
+async fn say(stream: &mut (impl AsyncWrite + Unpin), text: &str) -> io::Result<()> {
+    stream.write_all(text.as_bytes()).await?;
+    stream.flush().await
+}
+
+#[cfg(test)]
+mod tests {
+    use lettre::message::{MultiPart, header};
+    use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::dev::standins::{Fixtures, Standins};
+
+    /// Sends `script` at once and gives the codes of all replies.
+    async fn codes(standins: &Standins, script: &[u8]) -> Vec<String> {
+        let mut stream = TcpStream::connect(standins.smtp).await.unwrap();
+        stream.write_all(script).await.unwrap();
+        let mut replies = String::new();
+        stream.read_to_string(&mut replies).await.unwrap();
+        replies.lines().map(|line| line[..4].to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn lettre_delivers_a_mail_as_it_was_written() {
+        let standins = Standins::start(Fixtures::embedded()).await.unwrap();
+        let transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous("127.0.0.1").port(standins.smtp.port());
+        let transport = transport.build();
+        let text = "Grüße\r\n.a line with a dot in front\r\n";
+        let mail = Message::builder()
+            .from("Calls <calls@example.com>".parse().unwrap())
+            .to("dana@example.com".parse().unwrap())
+            .subject("Anruf: Rückzahlung")
+            .message_id(Some("<call.1@example.com>".to_owned()))
+            .header(header::Date::from(std::time::UNIX_EPOCH))
+            .multipart(MultiPart::alternative_plain_html(text.to_owned(), "<p>Gr&uuml;&szlig;e</p>".to_owned()))
+            .unwrap();
+        transport.send(mail.clone()).await.unwrap();
+        transport.send(mail).await.unwrap();
+
+        let kept = standins.outbox.mail();
+        assert_eq!((kept.len(), standins.requests("smtp")), (2, 2));
+        assert_eq!(
+            (kept[0].from.as_str(), kept[0].to.as_slice()),
+            ("calls@example.com", &["dana@example.com".into()][..])
+        );
+        assert_eq!(kept[0].subject.as_deref(), Some("Anruf: Rückzahlung"));
+        assert_eq!(kept[0].message_id.as_deref(), Some("call.1@example.com"));
+        assert_eq!(kept[0].date.as_deref(), Some("1970-01-01T00:00:00Z"));
+        assert_eq!(kept[0].text.as_deref(), Some(text));
+        assert_eq!(kept[0].html.as_deref(), Some("<p>Gr&uuml;&szlig;e</p>"));
+        assert!(kept[0].raw.starts_with("From: "));
+    }
+
+    #[tokio::test]
+    async fn commands_out_of_order_are_refused() {
+        let standins = Standins::start(Fixtures::embedded()).await.unwrap();
+        let script = b"MAIL FROM:<a@b>\r\nEHLO\r\nEHLO me\r\nDATA\r\nRCPT TO:<a@b>\r\nMAIL FROM:<a@b> SIZE=99 BODY=8BITMIME\r\n\
+            MAIL FROM:<a@b>\r\nDATA\r\nRSET\r\nRCPT TO:<a@b>\r\nVRFY a\r\nNOOP\r\nHELO me\r\nSTARTTLS\r\nNONSENSE\r\nQUIT\r\n";
+        let expected = [
+            "220 ", "503 ", "501 ", "250-", "250-", "250 ", "503 ", "503 ", "250 ", "503 ", "503 ", "250 ", "503 ",
+            "252 ", "250 ", "250 ", "502 ", "500 ", "221 ",
+        ];
+        assert_eq!(codes(&standins, script).await, expected);
+    }
+
+    #[tokio::test]
+    async fn bad_addresses_sizes_and_lines_are_refused() {
+        let standins = Standins::start(Fixtures::embedded()).await.unwrap();
+        let long = "x".repeat(1100);
+        let script = format!(
+            "EHLO me\r\nMAIL FROM:a@b\r\nMAIL FROM:<a b@c>\r\nMAIL FROM:<a@b> SIZE=99999999\r\nMAIL FROM:<a@b> X=1\r\n\
+             MAIL FROM:<>\r\nRCPT TO:<nobody>\r\nRCPT TO:<a@b>\r\nDATA\r\n{long}\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\n\
+             DATA\r\nbare\nline\r\n.\r\nNOOP {long}\r\nNOOP\nQUIT\r\n"
+        );
+        let expected = [
+            "220 ", "250-", "250-", "250 ", "501 ", "553 ", "552 ", "555 ", "250 ", "553 ", "250 ", "354 ", "500 ",
+            "250 ", "250 ", "354 ", "554 ", "500 ", "500 ", "221 ",
+        ];
+        assert_eq!(codes(&standins, script.as_bytes()).await, expected);
+        assert!(standins.outbox.mail().is_empty());
+    }
+}

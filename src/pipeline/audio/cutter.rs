@@ -1,0 +1,158 @@
+//! Cuts one channel at silence, as its samples come.
+
+use super::Piece;
+
+/// Loudness is looked at in steps of this length.
+const FRAME_MS: usize = 20;
+/// A frame whose RMS is above this is voice; below it nothing is sent (openai.md section 5, audio.md section 7).
+const VOICE_DBFS: f64 = -45.0;
+/// A pause of this length ends a piece: mostly the other side speaks then.
+const PAUSE_FRAMES: usize = 800 / FRAME_MS;
+/// Kept before and after the voice, so that no consonant is cut off.
+const MARGIN_FRAMES: usize = 200 / FRAME_MS;
+/// No piece is longer, so that its words can be placed in time without the model's help.
+const LONGEST_FRAMES: usize = 30_000 / FRAME_MS;
+/// A piece that must be cut is cut at its last pause of this length in its second half, else at its quietest frame.
+const BREATH_FRAMES: usize = 160 / FRAME_MS;
+/// Less voice than this is a click, and too short for the models (0.1 s).
+const LEAST_VOICED_FRAMES: usize = 160 / FRAME_MS;
+
+/// The state of one channel.
+pub(super) struct Cutter {
+    channel: usize,
+    rate: u32,
+    frame_samples: usize,
+    /// Samples of the piece that is being gathered and of the margin before it.
+    samples: Vec<i16>,
+    /// Loudness of each whole frame in `samples`, as mean square.
+    frames: Vec<f64>,
+    /// Index of the first frame in `samples`, counted from the start of the recording.
+    first_frame: usize,
+    threshold: f64,
+    /// Frames since the last voice.
+    quiet: usize,
+    voiced: bool,
+}
+
+impl Cutter {
+    pub(super) fn new(channel: usize, rate: u32) -> Self {
+        let amplitude = f64::from(i16::MAX) * 10f64.powf(VOICE_DBFS / 20.0);
+        Self {
+            channel,
+            rate,
+            frame_samples: (rate as usize * FRAME_MS / 1000).max(1),
+            samples: Vec::new(),
+            frames: Vec::new(),
+            first_frame: 0,
+            threshold: amplitude * amplitude,
+            quiet: 0,
+            voiced: false,
+        }
+    }
+
+    /// Takes the next samples and gives back the pieces that they complete.
+    pub(super) fn push(&mut self, samples: &[i16]) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let mut rest = samples;
+        while !rest.is_empty() {
+            let open = (self.frames.len() + 1) * self.frame_samples - self.samples.len();
+            let (taken, left) = rest.split_at(open.min(rest.len()));
+            self.samples.extend_from_slice(taken);
+            rest = left;
+            if self.samples.len() == (self.frames.len() + 1) * self.frame_samples {
+                pieces.extend(self.close_frame());
+            }
+        }
+        pieces
+    }
+
+    /// The recording has ended: what is left.
+    pub(super) fn finish(mut self) -> Option<Piece> {
+        if self.voiced { self.take(self.frames.len()) } else { None }
+    }
+
+    fn close_frame(&mut self) -> Option<Piece> {
+        let frame = &self.samples[self.frames.len() * self.frame_samples..];
+        let power = frame.iter().map(|&s| f64::from(s) * f64::from(s)).sum::<f64>() / frame.len() as f64;
+        self.frames.push(power);
+        if power > self.threshold {
+            self.voiced = true;
+            self.quiet = 0;
+        } else {
+            self.quiet += 1;
+        }
+        if !self.voiced {
+            self.forget(self.frames.len().saturating_sub(MARGIN_FRAMES));
+            None
+        } else if self.quiet >= PAUSE_FRAMES {
+            self.take(self.frames.len() - self.quiet + MARGIN_FRAMES)
+        } else if self.frames.len() >= LONGEST_FRAMES {
+            self.take(self.best_cut())
+        } else {
+            None
+        }
+    }
+
+    /// Where to cut a piece that has no pause long enough: in its last breath, else where it is quietest.
+    fn best_cut(&self) -> usize {
+        let half = self.frames.len() / 2;
+        let mut run = 0;
+        let mut breath = None;
+        for (index, power) in self.frames.iter().enumerate().skip(half) {
+            run = if *power > self.threshold { 0 } else { run + 1 };
+            if run >= BREATH_FRAMES {
+                breath = Some(index + 1 - run / 2);
+            }
+        }
+        let quietest = || {
+            let tail = self.frames.iter().enumerate().skip(half);
+            tail.min_by(|a, b| a.1.total_cmp(b.1)).map_or(self.frames.len(), |(index, _)| index)
+        };
+        breath.unwrap_or_else(quietest).max(1)
+    }
+
+    /// Cuts off the first `count` frames as a piece; the rest stays for the next one.
+    fn take(&mut self, count: usize) -> Option<Piece> {
+        let count = count.min(self.frames.len());
+        // The samples of a last frame that is not whole belong to the last piece.
+        let end = if count == self.frames.len() { self.samples.len() } else { count * self.frame_samples };
+        let voiced = self.voiced_spans(count);
+        let voiced_frames: usize = voiced.iter().map(|(start, end)| end - start).sum();
+        let piece = (voiced_frames >= LEAST_VOICED_FRAMES).then(|| Piece {
+            channel: self.channel,
+            rate: self.rate,
+            start_ms: (self.first_frame * FRAME_MS) as i64,
+            samples: self.samples[..end].to_vec(),
+            voiced_ms: voiced.iter().map(|(s, e)| ((s * FRAME_MS) as i64, (e * FRAME_MS) as i64)).collect(),
+        });
+        self.forget(count);
+        self.voiced = self.frames.iter().any(|power| *power > self.threshold);
+        self.quiet = self.frames.iter().rev().take_while(|power| **power <= self.threshold).count();
+        piece
+    }
+
+    /// Stretches of voice among the first `count` frames, as frame ranges.
+    fn voiced_spans(&self, count: usize) -> Vec<(usize, usize)> {
+        let mut spans: Vec<(usize, usize)> = Vec::new();
+        for (index, power) in self.frames[..count].iter().enumerate() {
+            if *power <= self.threshold {
+                continue;
+            }
+            match spans.last_mut() {
+                Some((_, end)) if *end == index => *end = index + 1,
+                _ => spans.push((index, index + 1)),
+            }
+        }
+        spans
+    }
+
+    fn forget(&mut self, count: usize) {
+        let count = count.min(self.frames.len());
+        if count > 0 {
+            self.frames.drain(..count);
+            let samples = (count * self.frame_samples).min(self.samples.len());
+            self.samples.drain(..samples);
+            self.first_frame += count;
+        }
+    }
+}

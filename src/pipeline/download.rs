@@ -1,0 +1,42 @@
+//! Step 1: stream the recording into the store. Attempts: 8 in about 23 hours (15 s, 1 min, 4 min, 16 min, 1 h, 4 h,
+//! 12 h apart); a recording that is not there yet is waited for without using one, up to 24 hours.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{DOWNLOAD, Rooms, TRANSCRIBE};
+use crate::queue::{Backoff, Done, Job, Lease, NewJob, StepError, StepPolicy};
+use crate::store::{self, recordings::RecordingRow};
+
+pub(super) const POLICY: StepPolicy = StepPolicy {
+    name: DOWNLOAD,
+    concurrency: 4,
+    max_attempts: 8,
+    max_run: Duration::from_secs(40 * 60),
+    backoff: Backoff { first: Duration::from_secs(15), factor: 4.0, longest: Duration::from_secs(12 * 3600) },
+};
+
+pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done, StepError> {
+    let Some(call) = store::calls::get(&rooms.db, job.call_id).await? else {
+        tracing::warn!("The call is gone; nothing to download.");
+        return Ok(Done::end());
+    };
+    let Some(url) = call.recording_url else {
+        return Err(StepError::permanent("no_recording", "The call has no recording to download."));
+    };
+    let stored = rooms.recordings.fetch(&url).await.map_err(|error| {
+        lease.note_request(error.request_id.as_deref());
+        StepError::from_upstream(error, job.waits)
+    })?;
+    let row = RecordingRow {
+        id: Uuid::now_v7(),
+        path: stored.path,
+        sha256: stored.sha256,
+        bytes: stored.bytes as i64,
+        media_type: stored.media_type.to_owned(),
+    };
+    let recording = store::recordings::save(&rooms.db, lease.fence(), job.call_id, &row).await?;
+    tracing::info!(bytes = row.bytes, media_type = row.media_type, "Recording stored.");
+    Ok(Done::then([NewJob::new(TRANSCRIBE, job.call_id, job.run)]).with_result(recording))
+}

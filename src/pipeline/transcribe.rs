@@ -1,0 +1,150 @@
+//! Step 2: turn the recording into words, each channel apart, cut at silence, silent parts never sent. Attempts: 8 in
+//! about 23 hours (15 s, 1 min, 4 min, 16 min, 1 h, 4 h, 12 h apart).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::audio::{self, AudioError, Channels, Piece};
+use super::{ANALYZE, Rooms, TRANSCRIBE};
+use crate::model::{Segment, Speaker, Timing, Transcript};
+use crate::providers::speech::{SpeechAnswer, SpeechPiece};
+use crate::queue::{Backoff, Done, Job, Lease, NewJob, StepError, StepPolicy};
+use crate::store::{self, answers::Question};
+
+pub(super) const POLICY: StepPolicy = StepPolicy {
+    name: TRANSCRIBE,
+    concurrency: 4,
+    max_attempts: 8,
+    max_run: Duration::from_secs(2 * 3600),
+    backoff: Backoff { first: Duration::from_secs(15), factor: 4.0, longest: Duration::from_secs(12 * 3600) },
+};
+
+/// Pieces of one call that are sent at the same time.
+const PARALLEL_PIECES: usize = 4;
+
+pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done, StepError> {
+    let Some(recording) = store::recordings::of_call(&rooms.db, job.call_id).await? else {
+        tracing::warn!("The recording is gone; nothing to transcribe.");
+        return Ok(Done::end());
+    };
+    rooms.speech.is_configured().map_err(|error| StepError::from_upstream(error, job.waits))?;
+    let file =
+        rooms.recordings.open(&recording.path).await.map_err(|error| StepError::from_upstream(error, job.waits))?;
+
+    let (pieces, cut) = mpsc::channel(PARALLEL_PIECES);
+    let decoding = AbortOnDropHandle::new(tokio::task::spawn_blocking(move || audio::cut(file, &pieces)));
+    let heard = listen_to_all(rooms, job, lease, cut).await?;
+    let channels = decoding.await.map_err(anyhow::Error::from)?.map_err(unusable)?;
+
+    let model = heard.iter().find_map(|piece| piece.answer.usage.model.clone());
+    let model = model.unwrap_or_else(|| rooms.settings.transcription_model.clone());
+    let transcript = assemble(&heard, channels);
+    tracing::info!(pieces = heard.len(), segments = transcript.segments.len(), "Recording transcribed.");
+    store::summaries::save_transcript(&rooms.db, lease.fence(), job.call_id, job.run, &transcript, &model).await?;
+    Ok(Done::then([NewJob::new(ANALYZE, job.call_id, job.run)]))
+}
+
+fn unusable(error: AudioError) -> StepError {
+    match error {
+        AudioError::Unsupported(what) => StepError::permanent(
+            "unsupported_audio",
+            format!(
+                "The recording cannot be transcribed: {what}. Listen to it and convert it, or leave the call as it is."
+            ),
+        ),
+        AudioError::Io(error) => StepError::from(anyhow::Error::from(error)),
+    }
+}
+
+/// A piece and what was heard in it.
+struct Heard {
+    piece: Piece,
+    answer: SpeechAnswer,
+}
+
+/// Sends the pieces as they are cut, some at a time. After a failure no further piece is sent, but those under way are
+/// awaited and their answers kept: they are paid for.
+async fn listen_to_all(
+    rooms: &Rooms,
+    job: &Job,
+    lease: &Lease,
+    cut: mpsc::Receiver<Piece>,
+) -> Result<Vec<Heard>, StepError> {
+    let failed = AtomicBool::new(false);
+    let pieces = stream::unfold(cut, async |mut cut| Some((cut.recv().await?, cut)));
+    let results: Vec<Result<Heard, StepError>> = pieces
+        .take_while(|_| std::future::ready(!failed.load(Ordering::Relaxed)))
+        .map(|piece| async {
+            let answer = listen(rooms, job, lease, &piece).await;
+            failed.fetch_or(answer.is_err(), Ordering::Relaxed);
+            answer.map(|answer| Heard { piece: piece.without_samples(), answer })
+        })
+        .buffered(PARALLEL_PIECES)
+        .collect()
+        .await;
+    results.into_iter().collect()
+}
+
+/// The words of one piece: the stored answer if it was paid for before, else a new one, stored before it is used.
+async fn listen(rooms: &Rooms, job: &Job, lease: &Lease, piece: &Piece) -> Result<SpeechAnswer, StepError> {
+    let wav = piece.to_wav().map_err(unusable)?;
+    let input_hash = fingerprint(&rooms.settings.transcription_model, &wav);
+    let question = Question { call_id: job.call_id, step: TRANSCRIBE, run: job.run, input_hash: &input_hash };
+    if let Some(stored) = store::answers::find(&rooms.db, question).await? {
+        return serde_json::from_value(stored).map_err(|error| StepError::from(anyhow::Error::from(error)));
+    }
+    let request =
+        SpeechPiece { wav: wav.into(), seconds: piece.seconds(), file_name: "piece.wav".to_owned(), language: None };
+    let answer = rooms.speech.transcribe(request).await.map_err(|error| {
+        lease.note_request(error.request_id.as_deref());
+        StepError::from_upstream(error, job.waits)
+    })?;
+    lease.note_usage(&answer.usage);
+    lease.note_request(answer.request_id.as_deref());
+    let kept = serde_json::to_value(&answer).map_err(anyhow::Error::from)?;
+    store::answers::save(&rooms.db, lease.fence(), question, &kept).await?;
+    Ok(answer)
+}
+
+fn fingerprint(model: &str, wav: &[u8]) -> String {
+    let digest = Sha256::new().chain_update(model).chain_update([0]).chain_update(wav).finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// All pieces as one conversation, ordered by time.
+fn assemble(heard: &[Heard], channels: Channels) -> Transcript {
+    let mut segments: Vec<Segment> = heard
+        .iter()
+        .flat_map(|heard| {
+            let speaker = speaker(heard.piece.channel, channels);
+            let timed = if heard.answer.segments.is_empty() {
+                heard.piece.spread(&heard.answer.text)
+            } else {
+                let start = heard.piece.start_ms;
+                let timed = heard.answer.segments.iter();
+                timed.map(|s| (start + s.start_ms, start + s.end_ms, s.text.trim().to_owned())).collect()
+            };
+            timed.into_iter().map(move |(start_ms, end_ms, text)| Segment { speaker, start_ms, end_ms, text })
+        })
+        .filter(|segment| !segment.text.is_empty())
+        .collect();
+    segments.sort_by_key(|segment| (segment.start_ms, segment.end_ms));
+    let language = heard.iter().find_map(|heard| heard.answer.language.clone());
+    let by_model = !heard.is_empty() && heard.iter().all(|h| !h.answer.segments.is_empty() || h.answer.text.is_empty());
+    let timing = if by_model { Timing::Model } else { Timing::Estimated };
+    Transcript { language, timing, segments }
+}
+
+/// The first of two channels is our side (`GoTo` writes what the participant said there), the second the other side.
+fn speaker(channel: usize, channels: Channels) -> Speaker {
+    match (channels, channel) {
+        (Channels::One, _) => Speaker::Unknown,
+        (Channels::Two, 0) => Speaker::Agent,
+        (Channels::Two, _) => Speaker::Customer,
+    }
+}
