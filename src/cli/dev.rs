@@ -1,0 +1,36 @@
+//! `dev`: everything in one process.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+const EXAMPLES: &str = "\
+Examples:
+  goto-automation dev
+  goto-automation dev --port 0            on any free port
+  goto-automation dev --reset             forget everything of earlier runs
+
+It prints its address, an API key and the commands to try. What Slack and
+mail would have received is shown under /dev/outbox. Each stand-in is
+replaced by the real thing as soon as its settings are there.";
+
+/// Run everything in one process, with stand-ins for what is not set.
+///
+/// An embedded PostgreSQL, the server, the workers, and stand-ins for every
+/// upstream without settings: no accounts are needed.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct DevArgs {
+    /// Port to listen on; 0 takes any free one.
+    #[arg(long, value_name = "PORT", env = "API_PORT", default_value_t = 8000, hide_env_values = true)]
+    pub port: u16,
+    /// Folder of the database and the recordings, kept between runs.
+    #[arg(long, value_name = "DIR", default_value = ".dev")]
+    pub data_dir: PathBuf,
+    /// Empty the data folder first.
+    #[arg(long)]
+    pub reset: bool,
+    /// Write addresses and keys to this file (JSON) once everything serves.
+    #[arg(long, value_name = "PATH")]
+    pub ready_file: Option<PathBuf>,
+}
