@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use backon::{ExponentialBuilder, Retryable};
+use poem::{Endpoint, IntoEndpoint};
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use tokio::net::TcpListener;
 
 use crate::channels::{Channel, email::Email, slack::Slack};
 use crate::config::{Config, DatabaseConfig};
+use crate::http::health::{Component, Look, Parts, Status};
+use crate::http::{self, Doors};
 use crate::model::database_is_away;
 use crate::pipeline::{ANALYZE, DOWNLOAD, NOTIFY, PipelineSettings, Rooms, TRANSCRIBE, runner};
 use crate::providers::{http_client, language_model::LanguageModel, recordings::Recordings, speech::Speech};
@@ -47,6 +51,11 @@ impl Database {
             .acquire_timeout(ACQUIRE_LIMIT)
             .connect_lazy_with(options.clone().options([("statement_timeout", STATEMENT_LIMIT)]));
         Ok(Self { pool, options, listen_options })
+    }
+
+    /// On the direct connection: migrations take session locks, which a transaction pooler breaks.
+    pub fn for_migrations(config: &DatabaseConfig) -> anyhow::Result<Self> {
+        Self::new(&DatabaseConfig { url: config.listen_url.clone(), listen_url: config.listen_url.clone() })
     }
 
     /// Waits until the database answers, then sees to its schema: brings it up to date if `migrate`, else refuses one
@@ -113,6 +122,41 @@ fn channels(config: &Config, http: &reqwest::Client, limit: Duration) -> anyhow:
         channels.push(Arc::new(Email::new(email, limit)?));
     }
     Ok(channels)
+}
+
+/// What stands behind the doors of the server.
+pub fn doors(config: &Config, database: &Database, waker: Waker) -> anyhow::Result<Doors> {
+    http_client::install_tls();
+    let recordings = Recordings::new(&config.recordings, config.queue.upstream_timeout(DOWNLOAD))?;
+    let storage: Look = Arc::new(move || {
+        let recordings = recordings.clone();
+        Box::pin(async move {
+            recordings
+                .check()
+                .await
+                .map_or_else(|error| Component::because(Status::Down, format!("{error:#}")), |()| Component::ok())
+        })
+    });
+    let set = |on: bool, why: &str| if on { Component::ok() } else { Component::because(Status::Off, why) };
+    let keyless = "No API key: calls wait until there is one.";
+    let parts = Parts {
+        storage,
+        transcription: set(!config.transcription.lacks_key(), keyless),
+        analysis: set(!config.analysis.lacks_key(), keyless),
+        slack: set(config.slack.is_some(), "Not set up."),
+        email: set(config.email.is_some(), "Not set up."),
+    };
+    Ok(Doors { db: database.pool.clone(), waker, secrets: config.webhook.secrets.clone(), parts })
+}
+
+/// Serves routes on a bound listener until `shutdown`.
+pub async fn serve(
+    config: &Config,
+    listener: TcpListener,
+    routes: impl IntoEndpoint<Endpoint = impl Endpoint + 'static>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    http::serve(listener, routes, shutdown.token(), config.queue.shutdown_timeout).await.context("the server failed")
 }
 
 /// Works on the steps of the settings until `shutdown`.

@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::Failure;
+use crate::config::ConfigErrors;
+use crate::dev::process::{self, Options};
+use crate::shutdown::Shutdown;
+
 const EXAMPLES: &str = "\
 Examples:
   goto-automation dev
@@ -33,4 +38,13 @@ pub struct DevArgs {
     /// Write addresses and keys to this file (JSON) once everything serves.
     #[arg(long, value_name = "PATH")]
     pub ready_file: Option<PathBuf>,
+}
+
+pub(super) async fn run(args: DevArgs) -> Result<(), Failure> {
+    let shutdown = Shutdown::on_signals()?;
+    let options = Options { port: args.port, data_dir: args.data_dir, reset: args.reset, ready_file: args.ready_file };
+    process::run(&options, &shutdown).await.map_err(|error| match error.downcast::<ConfigErrors>() {
+        Ok(wrong) => wrong.into(),
+        Err(other) => other.into(),
+    })
 }

@@ -13,7 +13,6 @@ mod jobs;
 mod keys;
 pub mod migrate;
 mod render;
-pub mod running_dev;
 pub mod serve;
 mod session;
 mod simulate;
@@ -94,9 +93,10 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Jobs(args) => jobs::run(args, terminal).await,
         Command::Keys(args) => keys::run(args, terminal).await,
         Command::Simulate(args) => simulate::run(args).await,
-        Command::Dev(_) | Command::Serve(_) | Command::Worker(_) | Command::Migrate(_) => {
-            Err(Failure::failed("This command is not part of this build."))
-        }
+        Command::Dev(args) => dev::run(args).await,
+        Command::Serve(args) => serve::run(args).await,
+        Command::Worker(args) => worker::run(args).await,
+        Command::Migrate(args) => migrate::run(args).await,
     }
 }
 

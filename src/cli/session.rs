@@ -8,10 +8,10 @@ use secrecy::ExposeSecret;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
-use super::running_dev::RunningDev;
 use super::{Failure, Terminal};
 use crate::cli::render::Screen;
 use crate::config::Config;
+use crate::dev::running::RunningDev;
 use crate::model::clock;
 
 /// A person waits for the answer.

@@ -2,6 +2,13 @@
 
 use clap::Args;
 
+use super::Failure;
+use crate::app::{self, Database};
+use crate::config::Values;
+use crate::queue::Waker;
+use crate::shutdown::{self, Shutdown};
+use crate::{pipeline, telemetry};
+
 const EXAMPLES: &str = "\
 Examples:
   goto-automation worker
@@ -25,4 +32,29 @@ pub struct WorkerArgs {
     /// Bring the database up to date first.
     #[arg(long)]
     pub migrate: bool,
+}
+
+pub(super) async fn run(args: WorkerArgs) -> Result<(), Failure> {
+    let mut values = Values::from_environment();
+    for (name, value) in [("WORKER_STEPS", args.steps), ("WORKER_CONCURRENCY", args.concurrency)] {
+        if let Some(value) = value {
+            values.set(name, value);
+        }
+    }
+    let config = values.read()?;
+    let settings = config.require_database()?;
+    config.queue.check_steps(&pipeline::names().collect::<Vec<_>>())?;
+    telemetry::init(&config.app);
+    telemetry::announce(&config, "worker");
+    let shutdown = Shutdown::on_signals()?;
+    shutdown::watchdog();
+    let database = Database::new(settings)?;
+    if database.ready(args.migrate, &shutdown).await? {
+        let waker = Waker::default();
+        database.spawn_notifier(&waker, &shutdown);
+        shutdown::ready("Working.");
+        app::work(&config, &database, waker, &shutdown).await?;
+    }
+    shutdown::stopping();
+    Ok(())
 }

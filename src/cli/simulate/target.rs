@@ -6,8 +6,8 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::cli::Failure;
-use crate::cli::running_dev::RunningDev;
 use crate::config::Config;
+use crate::dev::running::RunningDev;
 
 const WEBHOOK: &str = "webhooks/goto/call-ended";
 

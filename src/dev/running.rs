@@ -10,6 +10,8 @@ use nix::sys::signal;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use super::state::write_private;
+
 /// Name of the file within the data folder.
 const READY_FILE: &str = "ready.json";
 
@@ -74,6 +76,19 @@ impl RunningDev {
             NotRunning::Unreadable { file, reason }
         })?;
         if dev.lives() { Ok(dev) } else { Err(NotRunning::Gone(data_dir.to_owned())) }
+    }
+
+    /// Writes the file of the data folder, and the one that a script asked for.
+    pub(super) fn write(&self, data_dir: &Path, ready_file: Option<&Path>) -> anyhow::Result<()> {
+        let bytes = serde_json::to_vec_pretty(self)?;
+        write_private(&Self::file(data_dir), &bytes)?;
+        ready_file.map_or(Ok(()), |path| write_private(path, &bytes))
+    }
+
+    /// Removes the file of the data folder: nothing runs there any more.
+    pub(super) fn forget(data_dir: &Path) {
+        // One that stays names a process that is gone, which readers notice.
+        let _ = fs::remove_file(Self::file(data_dir));
     }
 
     /// Whether its process is there; one of another user counts too.
