@@ -58,9 +58,9 @@ pub struct StoryJson<'a> {
     jobs: Vec<JobJson<'a>>,
     /// Attempts of all runs, in the order in which they started.
     attempts: &'a [AttemptRow],
-    /// Only with `--transcript`; null until the call is transcribed.
+    /// Only with `--transcript`, and once the call is transcribed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    transcript: Option<Option<TranscriptJson<'a>>>,
+    transcript: Option<TranscriptJson<'a>>,
 }
 
 #[derive(Serialize)]
@@ -141,7 +141,7 @@ impl<'a> StoryJson<'a> {
             deliveries: story.deliveries.iter().map(delivery).collect(),
             jobs: story.jobs.iter().map(|job| JobJson::new(job, now)).collect(),
             attempts: &story.attempts,
-            transcript: transcript.then(|| story.transcript.as_ref().map(said)),
+            transcript: story.transcript.as_ref().filter(|_| transcript).map(said),
         }
     }
 }

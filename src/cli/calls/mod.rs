@@ -104,7 +104,7 @@ struct RerunJson<'a> {
 
 /// Runs the command.
 pub async fn run(args: CallsArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let session = Session::open(terminal, &args.data.data_dir).await?;
+    let session = Session::open(terminal, &args.data.data_dir)?;
     match args.command {
         CallsCommand::List(list) => show_list(&session, list).await,
         CallsCommand::Show { id, transcript, json } => {
@@ -149,7 +149,7 @@ async fn run_again(session: &Session, args: &RerunArgs) -> Result<(), Failure> {
     let messages =
         if args.send_again { "Messages are sent again to everybody." } else { "Nobody gets a message twice." };
     let told = format!(
-        "Run {run} begins with {}. All earlier results are kept. {messages}\nSee it:  goto-automation calls show {}\n",
+        "Run {run} begins with {}. All earlier results are kept.\n{messages}\nSee it:  goto-automation calls show {}\n",
         args.from,
         handle(&call)
     );
@@ -216,10 +216,8 @@ fn listed(screen: &Screen, calls: &[CallRow], state: Option<&str>, more: bool) -
         text += &screen.paint(Ink::Grey, &format!("The newest {}; more with --limit.\n", calls.len()));
     }
     let unwell = calls.iter().find(|call| matches!(call.state.as_str(), "failed" | "waiting"));
-    if let Some(call) = unwell {
-        text += &format!("\nWhat happened and what to do:\n  goto-automation calls show {}\n", handle(call));
-    }
-    text
+    let hint = |call| format!("\nWhat happened and what to do:\n  goto-automation calls show {}\n", handle(call));
+    text + &unwell.map(hint).unwrap_or_default()
 }
 
 fn nothing(state: Option<&str>) -> String {

@@ -25,7 +25,7 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_mins(5);
 /// A server that is busy is asked again so often.
 const RETRIES: u32 = 5;
 /// It says itself when; no longer than this, and this long where it says nothing.
-const MOST_WAIT: Duration = Duration::from_secs(60);
+const MOST_WAIT: Duration = Duration::from_mins(1);
 const USUAL_WAIT: Duration = Duration::from_secs(1);
 
 /// What became of a webhook.
@@ -107,7 +107,7 @@ pub async fn upload(client: &Client, base: &Url, key: Option<&str>, file: &Path)
     let name = format!("{:016x}.{}", rand::random::<u64>(), extension.to_ascii_lowercase());
     let place = format!("{}/upload/{name}", base.as_str().trim_end_matches('/'));
     let request = client.put(place).timeout(UPLOAD_TIMEOUT).body(audio);
-    let request = key.iter().fold(request, |request, key| request.bearer_auth(key));
+    let request = key.iter().fold(request, reqwest::RequestBuilder::bearer_auth);
     let response = request.send().await.map_err(reqwest::Error::without_url);
     let response = response.context("The recording host of the running `dev` does not answer")?;
     if !response.status().is_success() {
