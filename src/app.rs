@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use backon::{ExponentialBuilder, Retryable};
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use tokio::time::sleep;
 
 use crate::channels::{Channel, email::Email, slack::Slack};
 use crate::config::{Config, DatabaseConfig};
@@ -23,8 +23,8 @@ const POOL_SIZE: u32 = 20;
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
 /// No query of the product takes longer; one that does is stopped by the server.
 const STATEMENT_LIMIT: &str = "30s";
-/// Between looks at a database that is away at start.
-const DATABASE_LOOK: Duration = Duration::from_secs(1);
+/// Longest pause between looks at a database that is away at start.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 /// The ways to the database: the product's pool, and the options from which the queue makes its own connections.
 #[derive(Clone)]
@@ -51,24 +51,13 @@ impl Database {
     /// Waits until the database answers, then sees to its schema: brings it up to date if `migrate`, else refuses one
     /// that is behind. `false` when a stop was asked for meanwhile.
     pub async fn ready(&self, migrate: bool, shutdown: &Shutdown) -> anyhow::Result<bool> {
-        let mut told = false;
-        let missing = loop {
-            match store::migrations::missing(&self.pool).await {
-                Ok(missing) => break missing,
-                Err(sqlx::Error::Database(error)) if !is_starting(error.code().as_deref()) => {
-                    return Err(anyhow::Error::from(sqlx::Error::Database(error))
-                        .context("the database refuses us; check DATABASE_URL"));
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(%error, "The database does not answer; waiting for it.");
-                    }
-                }
-            }
-            tokio::select! {
-                () = shutdown.requested() => return Ok(false),
-                () = sleep(DATABASE_LOOK) => {}
-            }
+        let look = (|| store::migrations::missing(&self.pool))
+            .retry(ExponentialBuilder::default().with_max_delay(LONGEST_LOOK).without_max_times())
+            .when(is_away)
+            .notify(|error, pause| tracing::warn!(%error, ?pause, "The database does not answer; waiting for it."));
+        let missing = tokio::select! {
+            () = shutdown.requested() => return Ok(false),
+            missing = look => missing.context("the database refuses us; check DATABASE_URL")?,
         };
         if missing.is_empty() {
             return Ok(true);
@@ -90,9 +79,16 @@ impl Database {
     }
 }
 
-/// Classes of errors of a server that is starting, stopping, or out of connections: it will answer later.
-fn is_starting(code: Option<&str>) -> bool {
-    code.is_some_and(|code| code.starts_with("57P") || code.starts_with("53"))
+/// True unless the database has answered and refused: a server that is starting, stopping (57P) or out of connections
+/// (53) will answer later.
+fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("53"))
+        }
+        sqlx::Error::Configuration(_) => false,
+        _ => true,
+    }
 }
 
 /// Builds what the steps work with.

@@ -1,15 +1,18 @@
 //! Plain data that the rooms hand to one another. No I/O, no SQL, no HTTP.
 
 pub mod analysis;
+pub mod api_key;
 pub mod brief;
 pub mod call;
 pub mod clock;
 pub mod delivery;
 pub mod id;
+pub mod time;
 pub mod transcript;
 pub mod upstream;
 
 pub use analysis::{ActionItem, Analysis, Sentiment, Statement};
+pub use api_key::{ApiKey, Scope};
 pub use brief::CallBrief;
 pub use call::{CallState, Direction, NewCall, Party, RecordingState};
 pub use delivery::{DeliveryState, Envelope};

@@ -26,9 +26,9 @@ use crate::store::StoreError;
 
 mod analyze;
 pub mod audio;
-//pub mod call_ended;
+pub mod call_ended;
 mod download;
-//pub mod intake;
+pub mod intake;
 mod notify;
 pub mod rerun;
 pub mod runner;

@@ -1,6 +1,6 @@
 //! The operator's hand: look at jobs and attempts, run a job again.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use uuid::Uuid;
 
 use super::job::{AttemptRow, JobRow};
@@ -145,7 +145,7 @@ pub struct Standing {
 }
 
 /// Counts of open and failed jobs.
-pub async fn standing(db: &PgPool) -> Result<Standing, sqlx::Error> {
+pub async fn standing(db: impl PgExecutor<'_>) -> Result<Standing, sqlx::Error> {
     sqlx::query_as!(
         Standing,
         r#"SELECT count(*) FILTER (WHERE state = 'available' AND run_at <= now()) AS "due!",

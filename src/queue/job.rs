@@ -158,21 +158,14 @@ impl From<anyhow::Error> for StepError {
     }
 }
 
-/// A result with a permanent failure in place of its error: `.permanent("class")?`.
-pub trait Permanent<T> {
-    /// The error becomes a failure that is never tried again by itself.
-    fn permanent(self, class: &'static str) -> Result<T, StepError>;
-}
-
-impl<T, E: Into<anyhow::Error>> Permanent<T> for Result<T, E> {
-    fn permanent(self, class: &'static str) -> Result<T, StepError> {
-        self.map_err(|error| StepError::permanent(class, format!("{:#}", error.into())))
-    }
-}
+/// While the database is away nobody's attempts are used: the step begins anew when it is back.
+const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 
 impl From<sqlx::Error> for StepError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Retry(Failure { class: "database", message: format!("The database did not do it: {error}") })
+        let refused = super::link::is_verdict(&error);
+        let failure = Failure { class: "database", message: format!("The database did not do it: {error}") };
+        if refused { Self::Retry(failure) } else { Self::RetryAfter(DATABASE_PAUSE, failure) }
     }
 }
 

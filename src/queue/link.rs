@@ -97,7 +97,7 @@ impl Link {
 
 /// The database has looked at the statement and refused it: the connection is fine, and asking again is pointless.
 /// Shutdown (57P01 to 57P03) and connection errors (08) are about the server, deadlocks and serialization (40) pass.
-fn is_verdict(error: &sqlx::Error) -> bool {
+pub(super) fn is_verdict(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(db) => {
             !matches!(db.code().as_deref(), Some(code) if code.starts_with("57P") || code.starts_with("08") || code.starts_with("40") || code.starts_with("53"))

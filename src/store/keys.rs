@@ -1,7 +1,7 @@
 //! `api_keys`: who may read. Only a hash of the key is kept.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 /// A key's row, without anything secret.
@@ -61,7 +61,7 @@ pub struct ActiveKey {
 }
 
 /// The key with this prefix, unless it is revoked or has expired.
-pub async fn active(db: &PgPool, prefix: &str) -> Result<Option<ActiveKey>, sqlx::Error> {
+pub async fn active(db: &mut PgConnection, prefix: &str) -> Result<Option<ActiveKey>, sqlx::Error> {
     sqlx::query_as!(
         ActiveKey,
         "SELECT id, name, hash, scopes FROM api_keys

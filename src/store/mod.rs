@@ -4,10 +4,13 @@ pub mod answers;
 pub mod calls;
 pub mod deliveries;
 pub mod events;
+mod guarded;
 pub mod keys;
 pub mod migrations;
 pub mod recordings;
 pub mod summaries;
+
+pub use guarded::Guarded;
 
 /// Why a write of a result did not happen.
 #[derive(Debug, thiserror::Error)]

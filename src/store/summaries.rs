@@ -186,3 +186,31 @@ pub async fn action_items(
     .fetch_all(db)
     .await
 }
+
+/// What a list shows of a call's latest analysis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnalysisBrief {
+    /// Call.
+    pub call_id: Uuid,
+    /// The statements as one text.
+    pub summary: String,
+    /// A [`Sentiment`].
+    pub sentiment: String,
+    /// 1 to 5.
+    pub urgency: i16,
+    /// Keywords.
+    pub topics: Vec<String>,
+}
+
+/// The latest analyses of the given calls; calls without one are missing.
+pub async fn briefs(db: &PgPool, call_ids: &[Uuid]) -> std::result::Result<Vec<AnalysisBrief>, sqlx::Error> {
+    sqlx::query_as!(
+        AnalysisBrief,
+        r#"SELECT DISTINCT ON (call_id) call_id, summary AS "summary!", sentiment AS "sentiment!",
+               urgency AS "urgency!", topics AS "topics!"
+           FROM call_summaries WHERE call_id = ANY ($1) AND summary IS NOT NULL ORDER BY call_id, run DESC"#,
+        call_ids
+    )
+    .fetch_all(db)
+    .await
+}

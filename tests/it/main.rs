@@ -1,6 +1,8 @@
 //! Stories through the front door, one file each, on real PostgreSQL.
 
 mod layers;
+mod outage;
+mod pipeline;
 mod postgres;
 mod queue;
 mod support;

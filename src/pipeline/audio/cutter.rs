@@ -5,7 +5,7 @@ use super::Piece;
 /// Loudness is looked at in steps of this length.
 const FRAME_MS: usize = 20;
 /// A frame whose RMS is above this is voice; below it nothing is sent (openai.md section 5, audio.md section 7).
-const VOICE_DBFS: f64 = -45.0;
+const VOICE_DBFS: f64 = -50.0;
 /// A pause of this length ends a piece: mostly the other side speaks then.
 const PAUSE_FRAMES: usize = 800 / FRAME_MS;
 /// Kept before and after the voice, so that no consonant is cut off.

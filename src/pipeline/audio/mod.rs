@@ -13,6 +13,8 @@ use tokio::sync::mpsc::Sender;
 
 mod cutter;
 mod piece;
+#[cfg(test)]
+mod tests;
 
 use cutter::Cutter;
 pub use piece::Piece;

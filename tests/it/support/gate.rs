@@ -1,0 +1,97 @@
+//! A gate in front of an upstream: lets everything pass, or holds requests or answers until it is told otherwise.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
+use url::Url;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    Open,
+    /// Requests are taken and do not arrive.
+    HoldRequests,
+    /// Requests arrive, answers do not.
+    HoldAnswers,
+    /// What is held never arrives, and nobody is let in.
+    Shut,
+}
+
+pub struct GatedUpstream {
+    pub address: SocketAddr,
+    gate: watch::Sender<Gate>,
+    bytes: Arc<AtomicUsize>,
+    _door: AbortOnDropHandle<()>,
+}
+
+impl GatedUpstream {
+    pub async fn to(upstream: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (gate, seen) = watch::channel(Gate::Open);
+        let bytes = Arc::<AtomicUsize>::default();
+        let counted = bytes.clone();
+        let door = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (seen, counted) = (seen.clone(), counted.clone());
+                tokio::spawn(async move {
+                    let Ok(server) = TcpStream::connect(upstream).await else { return };
+                    let (from_client, to_client) = client.into_split();
+                    let (from_server, to_server) = server.into_split();
+                    tokio::spawn(pump(from_client, to_server, seen.clone(), Gate::HoldRequests, Some(counted)));
+                    pump(from_server, to_client, seen, Gate::HoldAnswers, None).await;
+                });
+            }
+        });
+        Self { address, gate, bytes, _door: AbortOnDropHandle::new(door) }
+    }
+
+    pub fn set(&self, gate: Gate) {
+        self.gate.send_replace(gate);
+    }
+
+    /// The same address as `url`, through the gate.
+    pub fn url(&self, url: &Url) -> Url {
+        let mut gated = url.clone();
+        gated.set_port(Some(self.address.port())).unwrap();
+        gated
+    }
+
+    /// Waits until a client has sent something since `earlier`.
+    pub async fn until_knocked(&self, earlier: usize) {
+        while self.knocks() == earlier {
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Bytes that clients have sent so far.
+    pub fn knocks(&self) -> usize {
+        self.bytes.load(Ordering::SeqCst)
+    }
+}
+
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut gate: watch::Receiver<Gate>,
+    held_by: Gate,
+    counted: Option<Arc<AtomicUsize>>,
+) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        if let Some(counted) = &counted {
+            counted.fetch_add(count, Ordering::SeqCst);
+        }
+        let passes = gate.wait_for(|gate| *gate != held_by).await.is_ok_and(|gate| *gate != Gate::Shut);
+        if !passes || to.write_all(&buffer[..count]).await.is_err() {
+            break;
+        }
+    }
+    to.shutdown().await.ok();
+}

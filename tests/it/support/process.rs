@@ -1,0 +1,42 @@
+//! The real program in a process of its own.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::time::sleep;
+
+/// Killed when dropped.
+pub struct Process(Child);
+
+impl Process {
+    /// With these settings and nothing else of this process's environment.
+    pub fn start(arguments: &[&str], settings: &[(String, String)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_goto-automation"));
+        command.args(arguments).env_clear().envs(settings.iter().cloned());
+        // Away from the checkout, whose .env is none of the tests' business.
+        command.current_dir(std::env::temp_dir()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id() as i32), signal).unwrap();
+    }
+
+    pub async fn ended(&mut self) -> std::process::ExitStatus {
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}

@@ -1,0 +1,230 @@
+//! The product in this process, with a database of its own and stand-ins for every upstream.
+
+use std::time::Duration;
+
+use goto_automation::app;
+use goto_automation::config::{Config, Values};
+use goto_automation::dev::standins::{Fixtures, Standins};
+use goto_automation::model::{CallId, Direction, NewCall, Party};
+use goto_automation::queue::{self, NewJob, Waker};
+use goto_automation::shutdown::Shutdown;
+use goto_automation::store;
+use secrecy::ExposeSecret as _;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::{Database, Process};
+
+/// The secret with which tests sign webhooks.
+pub const SECRET: &str = "a secret of the tests with more than thirty-two bytes";
+
+/// Longest time that a story waits for something to happen.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Everything that a call meets, from its first job to the outbox.
+pub struct Product {
+    db: PgPool,
+    _database: Option<Database>,
+    pub standins: Standins,
+    pub config: Config,
+    settings: Vec<(String, String)>,
+    pub waker: Waker,
+    shutdown: Shutdown,
+    work: Option<JoinHandle<anyhow::Result<()>>>,
+    _store: TempDir,
+}
+
+impl Product {
+    /// With workers for all steps.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With these settings laid over those of the tests.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let mut product = Self::at_rest(settings).await;
+        product.work();
+        product
+    }
+
+    /// Without workers.
+    pub async fn at_rest(settings: &[(&str, &str)]) -> Self {
+        let db = Database::fresh().await;
+        let mut product = Self::on(db.url(), settings).await;
+        product._database = Some(db);
+        product
+    }
+
+    /// On a server of the story's own, migrated; without workers.
+    pub async fn on(url: &str, settings: &[(&str, &str)]) -> Self {
+        let standins = Standins::start(Fixtures::embedded()).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let settings = [defaults(url, &standins, folder.path()), owned(settings)].concat();
+        let db = PgPoolOptions::new().max_connections(10).connect_lazy(url).unwrap();
+        let mut product = Self {
+            db,
+            _database: None,
+            standins,
+            config: read(&settings),
+            settings,
+            waker: Waker::default(),
+            shutdown: Shutdown::new(),
+            work: None,
+            _store: folder,
+        };
+        product.database().ready(true, &product.shutdown).await.unwrap();
+        product.shutdown = Shutdown::new();
+        product
+    }
+
+    /// Lays further settings over those that are there, for workers that are started after this.
+    pub fn set(&mut self, settings: &[(&str, &str)]) {
+        self.settings.extend(owned(settings));
+        self.config = read(&self.settings);
+    }
+
+    /// A worker process of the real program.
+    pub fn worker(&self) -> Process {
+        Process::start(&["worker"], &self.settings)
+    }
+
+    /// Starts workers in this process.
+    pub fn work(&mut self) {
+        let (config, waker, shutdown) = (self.config.clone(), self.waker.clone(), self.shutdown.clone());
+        let database = self.database();
+        self.work = Some(tokio::spawn(async move { app::work(&config, &database, waker, &shutdown).await }));
+    }
+
+    /// Stops the workers in order.
+    pub async fn rest(&mut self) {
+        self.shutdown.request();
+        if let Some(work) = self.work.take() {
+            work.await.unwrap().unwrap();
+        }
+        self.shutdown = Shutdown::new();
+    }
+
+    pub fn pool(&self) -> &PgPool {
+        &self.db
+    }
+
+    pub fn database(&self) -> app::Database {
+        app::Database::new(self.config.require_database().unwrap()).unwrap()
+    }
+
+    /// A call whose recording is the fixture of this name, as the webhook would record it.
+    pub async fn ring(&self, fixture: &str) -> CallId {
+        let url = self.standins.recordings_url.join(&format!("{fixture}.wav")).unwrap();
+        self.ring_with(Some(url.as_str())).await
+    }
+
+    /// A call with any recording address, or none.
+    pub async fn ring_with(&self, recording_url: Option<&str>) -> CallId {
+        let call = NewCall {
+            external_id: format!("call-{}", uuid::Uuid::now_v7()),
+            direction: Direction::Inbound,
+            caller: Party { name: Some("Example Caller".to_owned()), number: Some("+15550100002".to_owned()) },
+            called: Party { name: Some("Support".to_owned()), number: Some("+15550100001".to_owned()) },
+            started_at: Some("2026-01-05T10:00:00Z".parse().unwrap()),
+            ended_at: Some("2026-01-05T10:04:08Z".parse().unwrap()),
+            duration_seconds: Some(248),
+            recording_url: recording_url.map(str::to_owned),
+        };
+        let mut transaction = self.pool().begin().await.unwrap();
+        let id = store::calls::insert(&mut transaction, "signed", &call).await.unwrap().unwrap();
+        let step = if recording_url.is_some() { "download" } else { "notify" };
+        queue::enqueue(&mut transaction, &[NewJob::new(step, id, 1)]).await.unwrap();
+        transaction.commit().await.unwrap();
+        self.waker.wake(step);
+        id
+    }
+
+    pub async fn call(&self, id: CallId) -> store::calls::CallRow {
+        store::calls::get(self.pool(), id).await.unwrap().expect("the call is there")
+    }
+
+    /// Waits until the call is in this state.
+    pub async fn until(&self, id: CallId, state: &str) -> store::calls::CallRow {
+        let reached = async {
+            loop {
+                let call = self.call(id).await;
+                if call.state == state {
+                    return call;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        match timeout(PATIENCE, reached).await {
+            Ok(call) => call,
+            Err(_) => panic!("not {state}: {:#?}\n{:#?}", self.call(id).await, self.attempts(id).await),
+        }
+    }
+
+    /// Waits until no job is open any more.
+    pub async fn drain(&self) {
+        let drained = async {
+            while self.count("SELECT count(*) FROM jobs WHERE state IN ('available', 'running')").await > 0 {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if timeout(PATIENCE, drained).await.is_err() {
+            let open = queue::list(self.pool(), &queue::JobFilter { limit: 10, ..Default::default() }).await;
+            panic!("jobs stay open: {open:#?}");
+        }
+    }
+
+    pub async fn attempts(&self, id: CallId) -> Vec<queue::AttemptRow> {
+        queue::attempts_of_call(self.pool(), id.0).await.unwrap()
+    }
+
+    pub async fn deliveries(&self, id: CallId) -> Vec<store::deliveries::DeliveryRow> {
+        store::deliveries::of_call(self.pool(), id).await.unwrap()
+    }
+
+    pub async fn count(&self, question: &'static str) -> i64 {
+        sqlx::query_scalar(question).fetch_one(self.pool()).await.unwrap()
+    }
+}
+
+/// The settings that lead every client of the product to the stand-ins.
+fn defaults(database_url: &str, standins: &Standins, store: &std::path::Path) -> Vec<(String, String)> {
+    let key = standins.key.expose_secret();
+    [
+        ("DATABASE_URL", database_url.to_owned()),
+        ("GOTO_WEBHOOK_SECRET", SECRET.to_owned()),
+        ("PUBLIC_URL", "https://calls.example.com".to_owned()),
+        ("RECORDING_STORE", format!("file://{}", store.display())),
+        ("RECORDING_ALLOWED_HOSTS", standins.recordings_url.authority().to_owned()),
+        ("RECORDING_ALLOW_PRIVATE", "true".to_owned()),
+        ("GOTO_API_KEY", key.to_owned()),
+        ("OPENAI_API_KEY", key.to_owned()),
+        ("TRANSCRIPTION_BASE_URL", standins.openai_url.to_string()),
+        ("ANALYSIS_BASE_URL", standins.openai_url.to_string()),
+        ("SLACK_WEBHOOK_URL", standins.slack_webhook_url.to_string()),
+        ("SMTP_HOST", standins.smtp.ip().to_string()),
+        ("SMTP_PORT", standins.smtp.port().to_string()),
+        ("SMTP_TLS", "none".to_owned()),
+        ("SMTP_FROM_EMAIL", "calls@example.com".to_owned()),
+        ("NOTIFICATION_EMAIL_RECIPIENTS", "team@example.com".to_owned()),
+        ("LEASE_DURATION", "2s".to_owned()),
+        ("SWEEP_INTERVAL", "200ms".to_owned()),
+        ("SHUTDOWN_TIMEOUT", "1s".to_owned()),
+        ("RETRY_SCALE", "0.01".to_owned()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn read(settings: &[(String, String)]) -> Config {
+    let mut values = Values::default();
+    settings.iter().for_each(|(name, value)| values.set(name, value.as_str()));
+    values.read().unwrap()
+}
