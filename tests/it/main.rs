@@ -1,5 +1,6 @@
 //! Stories through the front door, one file each, on real PostgreSQL.
 
+mod commands;
 mod layers;
 mod outage;
 mod pipeline;

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use uuid::Uuid;
 
-use self::json::{CallJson, StoryJson};
+use self::json::{ListJson, StoryJson};
 use self::story::Story;
 use super::render::{Cell, Column, Ink, Screen, print, print_json, table, words};
 use super::session::{DataDir, Session};
@@ -19,6 +19,7 @@ use crate::pipeline;
 use crate::pipeline::rerun::{RerunError, rerun};
 use crate::queue::Waker;
 use crate::store::calls::{self, CallFilter, CallRow};
+use crate::store::summaries;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -86,12 +87,6 @@ struct RerunArgs {
     json: bool,
 }
 
-/// `calls list --json`.
-#[derive(Serialize)]
-struct ListJson<'a> {
-    items: Vec<CallJson<'a>>,
-}
-
 /// `calls rerun --json`.
 #[derive(Serialize)]
 struct RerunJson<'a> {
@@ -128,7 +123,9 @@ async fn show_list(session: &Session, args: ListArgs) -> Result<(), Failure> {
     let more = calls.len() as i64 > args.limit;
     calls.truncate(args.limit as usize);
     if args.json {
-        return Ok(print_json(&ListJson { items: calls.iter().map(CallJson::new).collect() })?);
+        let ids: Vec<Uuid> = calls.iter().map(|call| call.id).collect();
+        let briefs = summaries::briefs(&session.db, &ids).await?;
+        return Ok(print_json(&ListJson::new(&calls, &briefs))?);
     }
     Ok(print(&listed(&session.screen, &calls, filter.state.as_deref(), more))?)
 }
@@ -156,7 +153,8 @@ async fn run_again(session: &Session, args: &RerunArgs) -> Result<(), Failure> {
     Ok(print(&told)?)
 }
 
-/// How the call is named in a command: the sender's id where that needs no quotes, else ours.
+/// How the call is named where it may be typed again: by the sender's id if that is short and needs no quotes, else by
+/// ours.
 pub fn handle(call: &CallRow) -> String {
     let id = &call.external_id;
     let plain = id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':'));
@@ -190,7 +188,7 @@ fn listed(screen: &Screen, calls: &[CallRow], state: Option<&str>, more: bool) -
     const COLUMNS: [Column; 6] = [
         Column::fixed("STARTED"),
         Column::narrowing("CALLER", 10),
-        Column::narrowing("ID", 36),
+        Column::fixed("ID"),
         Column::fixed("STATE"),
         Column::optional("LENGTH"),
         Column::optional("CALLED"),
@@ -205,7 +203,7 @@ fn listed(screen: &Screen, calls: &[CallRow], state: Option<&str>, more: bool) -
         vec![
             Cell::plain(&screen.time(call.occurred_at)),
             Cell::plain(caller(call)),
-            Cell::plain(&call.external_id),
+            Cell::plain(&handle(call)),
             Cell::new(ink, state),
             Cell::plain(&length.unwrap_or_default()),
             Cell::plain(called.unwrap_or_default()),

@@ -10,9 +10,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::send::{Verdict, sign};
+use super::send::Verdict;
 use super::*;
 use crate::dev::standins::{Fixtures, Standins};
+use crate::http::signature;
 
 const SECRET: &str = "a secret of at least thirty-two bytes";
 
@@ -23,7 +24,7 @@ struct Script(Arc<Mutex<Vec<(u16, serde_json::Value)>>>);
 #[handler]
 async fn webhook(request: &Request, body: Body, Data(script): Data<&Script>) -> Response {
     let body = body.into_vec().await.unwrap();
-    assert_eq!(request.header("x-goto-signature"), Some(sign(&SecretString::from(SECRET), &body).as_str()));
+    assert_eq!(request.header(signature::HEADER), Some(signature::sign(&SecretString::from(SECRET), &body).as_str()));
     let next = script.0.lock().unwrap().pop();
     let (status, told) = next.unwrap_or((202, json!({"status": "accepted"})));
     let status = poem::http::StatusCode::from_u16(status).unwrap();
