@@ -26,9 +26,9 @@ replaced by the real thing as soon as its settings are there.";
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DevArgs {
-    /// Port to listen on; 0 takes any free one.
-    #[arg(long, value_name = "PORT", env = "API_PORT", default_value_t = 8000, hide_env_values = true)]
-    pub port: u16,
+    /// Port to listen on; 0 takes any free one. `API_PORT` or 8000 unless told.
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
     /// Folder of the database and the recordings, kept between runs.
     #[arg(long, value_name = "DIR", default_value = ".dev")]
     pub data_dir: PathBuf,

@@ -87,17 +87,14 @@ struct ListJson<'a> {
 
 /// Runs the command.
 pub async fn run(args: KeysArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let session = Session::open(terminal, &args.data.data_dir).await?;
+    let session = Session::open(terminal, &args.data.data_dir)?;
     match args.command {
         KeysCommand::Create(create) => make(&session, create).await,
         KeysCommand::List { json } => {
             let keys = keys::list(&session.db).await?;
-            if json {
-                print_json(&ListJson { items: &keys })?
-            } else {
-                print(&listed(&session.screen, &keys))?
-            }
-            Ok(())
+            let printed =
+                if json { print_json(&ListJson { items: &keys }) } else { print(&listed(&session.screen, &keys)) };
+            Ok(printed?)
         }
         KeysCommand::Revoke { prefix } => revoke(&session, &prefix).await,
     }

@@ -1,21 +1,17 @@
 //! What the commands that look into the database share: settings, connections, screen.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Args;
-use secrecy::ExposeSecret;
+use secrecy::SecretString;
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
 
 use super::{Failure, Terminal};
+use crate::app::Database;
 use crate::cli::render::Screen;
-use crate::config::Config;
+use crate::config::{Config, DatabaseConfig};
 use crate::dev::running::RunningDev;
 use crate::model::clock;
-
-/// A person waits for the answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where a running `dev` is looked for.
 #[derive(Args)]
@@ -34,25 +30,25 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects to `DATABASE_URL`; without one to the database of the `dev` that runs in `data_dir`, and says so.
-    pub async fn open(terminal: &Terminal, data_dir: &Path) -> Result<Self, Failure> {
+    /// The database of `DATABASE_URL`, connected on first use; without one to the database of the `dev` that runs in `data_dir`, and says so.
+    pub fn open(terminal: &Terminal, data_dir: &Path) -> Result<Self, Failure> {
         let config = Config::from_environment()?;
-        let url = match &config.database {
-            Some(database) => database.url.expose_secret().to_owned(),
+        let database = match config.database {
+            Some(database) => database,
             None => database_of_dev(data_dir)?,
         };
-        let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(CONNECT_TIMEOUT);
-        let db = pool.connect(&url).await?;
+        let db = Database::new(&database)?.pool;
         let (columns, no_color) = (terminal.columns.as_deref(), terminal.no_color.as_deref());
         Ok(Self { db, screen: Screen::of_terminal(columns, no_color, clock::now(), config.app.time_zone) })
     }
 }
 
-fn database_of_dev(data_dir: &Path) -> Result<String, Failure> {
+fn database_of_dev(data_dir: &Path) -> Result<DatabaseConfig, Failure> {
     match RunningDev::find(data_dir) {
         Ok(dev) => {
             eprintln!("DATABASE_URL is not set: using the running `dev` of {}.", data_dir.display());
-            Ok(dev.database_url)
+            let url = SecretString::from(dev.database_url);
+            Ok(DatabaseConfig { listen_url: url.clone(), url })
         }
         Err(absent) => Err(Failure::usage(format!("DATABASE_URL is not set, and {absent}, or set DATABASE_URL."))),
     }

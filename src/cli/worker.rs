@@ -23,10 +23,10 @@ gives the rest back.";
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct WorkerArgs {
-    /// Steps to work on, separated by commas; all unless told [WORKER_STEPS].
+    /// Steps to work on, separated by commas; `WORKER_STEPS` or all unless told.
     #[arg(long, value_name = "STEP,...")]
     pub steps: Option<String>,
-    /// Jobs at the same time for each step [WORKER_CONCURRENCY].
+    /// Jobs at the same time for each step; `WORKER_CONCURRENCY` unless told.
     #[arg(long, value_name = "STEP=N,...")]
     pub concurrency: Option<String>,
     /// Bring the database up to date first.

@@ -20,11 +20,13 @@ use crate::queue::Waker;
 use crate::shutdown::Shutdown;
 use crate::telemetry;
 
+const DEFAULT_PORT: u16 = 8000;
+
 /// What the command line says.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Port to listen on; 0 = any free one.
-    pub port: u16,
+    /// Port to listen on; 0 = any free one; `None` = that of `API_PORT`, else 8000.
+    pub port: Option<u16>,
     /// Kept between runs.
     pub data_dir: PathBuf,
     /// Empty it first.
@@ -42,9 +44,10 @@ pub async fn run(options: &Options, shutdown: &Shutdown) -> anyhow::Result<()> {
     }
     let mut values = Values::from_environment();
     let mut state = State::load(&data_dir)?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))
+    let port = options.port.or_else(|| values.get("API_PORT")?.trim().parse().ok()).unwrap_or(DEFAULT_PORT);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
-        .with_context(|| format!("cannot listen on port {}; try --port 0 for any free one", options.port))?;
+        .with_context(|| format!("cannot listen on port {port}; try --port 0 for any free one"))?;
     let address = listener.local_addr()?;
 
     let postgres = if values.is_set("DATABASE_URL") { None } else { Some(Postgres::start(&data_dir).await?) };

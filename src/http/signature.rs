@@ -1,4 +1,4 @@
-//! Verify: is this body from somebody who knows a webhook secret? Pure: header values, bytes and secrets in, yes or no
+//! Verify (and sign): is this body from somebody who knows a webhook secret? Pure: header values, bytes and secrets in, yes or no
 //! out.
 //!
 //! The header takes every form that `openssl dgst` prints, because people pipe it straight in: plain hex (`-binary |
@@ -35,6 +35,13 @@ pub fn is_valid<'a>(values: impl IntoIterator<Item = &'a HeaderValue>, body: &[u
     claimed.is_some() & known
 }
 
+/// The signature of a body in plain hex, for those who send webhooks to us.
+pub fn sign(secret: &SecretString, body: &[u8]) -> String {
+    let mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).expect("a key may have any length");
+    let number = |text: String, byte: &u8| format!("{text}{byte:02x}");
+    mac.chain_update(body).finalize().into_bytes().iter().fold(String::new(), number)
+}
+
 /// The 32 bytes that the header claims; `None` if it is missing, there twice, or not in a known form.
 fn claimed<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -> Option<[u8; 32]> {
     let mut values = values.into_iter();
@@ -63,9 +70,7 @@ mod tests {
 
     /// HMAC-SHA256 of the body under the secret, in hex.
     fn hex(body: &[u8], secret: &str) -> String {
-        let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap().chain_update(body);
-        let number = |text: String, byte: &u8| format!("{text}{byte:02x}");
-        mac.finalize().into_bytes().iter().fold(String::new(), number)
+        sign(&secret.into(), body)
     }
 
     fn verdict(value: &str) -> bool {

@@ -1,9 +1,11 @@
 //! Stories through the front door, one file each, on real PostgreSQL.
 
+mod commands;
 mod layers;
 mod outage;
 mod pipeline;
 mod postgres;
 mod queue;
 mod support;
+mod takeover;
 mod upstreams;

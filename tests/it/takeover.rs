@@ -39,7 +39,8 @@ async fn outcomes(product: &Product, id: CallId, step: &str) -> Vec<String> {
     let attempts = product.attempts(id).await;
     // The planning of the messages is a job of its own; here the one of Slack's delivery counts.
     let ours = attempts.iter().filter(|attempt| attempt.step == step);
-    let last = ours.clone().map(|attempt| attempt.job_id).max_by_key(|job| ours.clone().filter(|a| a.job_id == *job).count());
+    let last =
+        ours.clone().map(|attempt| attempt.job_id).max_by_key(|job| ours.clone().filter(|a| a.job_id == *job).count());
     ours.filter(|attempt| Some(attempt.job_id) == last).map(|attempt| attempt.outcome.clone()).collect()
 }
 
@@ -88,8 +89,13 @@ async fn a_message_whose_answer_was_lost_is_sent_once_more_and_says_so() {
     let _second = product.worker();
     gate.set(Gate::Open);
     product.until(id, "completed").await;
-    let said: Vec<bool> =
-        product.standins.outbox.slack().iter().map(|message| message.body.to_string().contains("Possible repeat")).collect();
+    let said: Vec<bool> = product
+        .standins
+        .outbox
+        .slack()
+        .iter()
+        .map(|message| message.body.to_string().contains("Possible repeat"))
+        .collect();
     assert_eq!(said, [false, true]);
 }
 
@@ -146,7 +152,8 @@ async fn a_stopped_worker_gives_its_call_back_without_an_attempt_used() {
     gate.until_knocked(0).await;
     first.signal(Signal::SIGTERM);
     assert!(first.ended().await.success());
-    let used = product.count("SELECT attempts::bigint FROM jobs WHERE step = 'transcribe' AND state = 'available'").await;
+    let used =
+        product.count("SELECT attempts::bigint FROM jobs WHERE step = 'transcribe' AND state = 'available'").await;
     assert_eq!(used, 0);
     gate.set(Gate::Open);
     let _second = product.worker();

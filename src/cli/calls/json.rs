@@ -11,11 +11,28 @@ use crate::model::{Segment, Sentiment, Speaker, Statement, Timing, Transcript};
 use crate::queue::AttemptRow;
 use crate::store::calls::CallRow;
 use crate::store::deliveries::DeliveryRow;
-use crate::store::summaries::ActionItemRow;
+use crate::store::summaries::{ActionItemRow, AnalysisBrief};
 
-/// A call in `calls list --json`.
+/// `calls list --json`: the same as in `GET /api/calls/`.
 #[derive(Serialize)]
-pub struct CallJson<'a> {
+pub struct ListJson<'a> {
+    items: Vec<ListedJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct ListedJson<'a> {
+    #[serde(flatten)]
+    call: CallJson<'a>,
+    /// Null until the call is analyzed; so are `sentiment` and `urgency`.
+    summary: Option<&'a str>,
+    sentiment: Option<&'a str>,
+    urgency: Option<i16>,
+    topics: &'a [String],
+}
+
+/// What is known of a call from its first moment on.
+#[derive(Serialize)]
+struct CallJson<'a> {
     id: Uuid,
     external_id: &'a str,
     state: &'a str,
@@ -58,9 +75,9 @@ pub struct StoryJson<'a> {
     jobs: Vec<JobJson<'a>>,
     /// Attempts of all runs, in the order in which they started.
     attempts: &'a [AttemptRow],
-    /// Only with `--transcript`; null until the call is transcribed.
+    /// Only with `--transcript`, and once the call is transcribed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    transcript: Option<Option<TranscriptJson<'a>>>,
+    transcript: Option<TranscriptJson<'a>>,
 }
 
 #[derive(Serialize)]
@@ -104,9 +121,25 @@ struct SegmentJson<'a> {
     text: &'a str,
 }
 
+impl<'a> ListJson<'a> {
+    /// Calls, with the analyses of those that have one.
+    pub fn new(calls: &'a [CallRow], briefs: &'a [AnalysisBrief]) -> Self {
+        let listed = |call: &'a CallRow| {
+            let brief = briefs.iter().find(|brief| brief.call_id == call.id);
+            ListedJson {
+                call: CallJson::new(call),
+                summary: brief.map(|brief| brief.summary.as_str()),
+                sentiment: brief.map(|brief| brief.sentiment.as_str()),
+                urgency: brief.map(|brief| brief.urgency),
+                topics: brief.map(|brief| brief.topics.as_slice()).unwrap_or_default(),
+            }
+        };
+        Self { items: calls.iter().map(listed).collect() }
+    }
+}
+
 impl<'a> CallJson<'a> {
-    /// The call alone.
-    pub fn new(call: &'a CallRow) -> Self {
+    fn new(call: &'a CallRow) -> Self {
         Self {
             id: call.id,
             external_id: &call.external_id,
@@ -141,7 +174,7 @@ impl<'a> StoryJson<'a> {
             deliveries: story.deliveries.iter().map(delivery).collect(),
             jobs: story.jobs.iter().map(|job| JobJson::new(job, now)).collect(),
             attempts: &story.attempts,
-            transcript: transcript.then(|| story.transcript.as_ref().map(said)),
+            transcript: story.transcript.as_ref().filter(|_| transcript).map(said),
         }
     }
 }

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use uuid::Uuid;
 
-use self::json::{CallJson, StoryJson};
+use self::json::{ListJson, StoryJson};
 use self::story::Story;
 use super::render::{Cell, Column, Ink, Screen, print, print_json, table, words};
 use super::session::{DataDir, Session};
@@ -19,6 +19,7 @@ use crate::pipeline;
 use crate::pipeline::rerun::{RerunError, rerun};
 use crate::queue::Waker;
 use crate::store::calls::{self, CallFilter, CallRow};
+use crate::store::summaries;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -86,12 +87,6 @@ struct RerunArgs {
     json: bool,
 }
 
-/// `calls list --json`.
-#[derive(Serialize)]
-struct ListJson<'a> {
-    items: Vec<CallJson<'a>>,
-}
-
 /// `calls rerun --json`.
 #[derive(Serialize)]
 struct RerunJson<'a> {
@@ -104,7 +99,7 @@ struct RerunJson<'a> {
 
 /// Runs the command.
 pub async fn run(args: CallsArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let session = Session::open(terminal, &args.data.data_dir).await?;
+    let session = Session::open(terminal, &args.data.data_dir)?;
     match args.command {
         CallsCommand::List(list) => show_list(&session, list).await,
         CallsCommand::Show { id, transcript, json } => {
@@ -128,7 +123,9 @@ async fn show_list(session: &Session, args: ListArgs) -> Result<(), Failure> {
     let more = calls.len() as i64 > args.limit;
     calls.truncate(args.limit as usize);
     if args.json {
-        return Ok(print_json(&ListJson { items: calls.iter().map(CallJson::new).collect() })?);
+        let ids: Vec<Uuid> = calls.iter().map(|call| call.id).collect();
+        let briefs = summaries::briefs(&session.db, &ids).await?;
+        return Ok(print_json(&ListJson::new(&calls, &briefs))?);
     }
     Ok(print(&listed(&session.screen, &calls, filter.state.as_deref(), more))?)
 }
@@ -149,14 +146,15 @@ async fn run_again(session: &Session, args: &RerunArgs) -> Result<(), Failure> {
     let messages =
         if args.send_again { "Messages are sent again to everybody." } else { "Nobody gets a message twice." };
     let told = format!(
-        "Run {run} begins with {}. All earlier results are kept. {messages}\nSee it:  goto-automation calls show {}\n",
+        "Run {run} begins with {}. All earlier results are kept.\n{messages}\nSee it:  goto-automation calls show {}\n",
         args.from,
         handle(&call)
     );
     Ok(print(&told)?)
 }
 
-/// How the call is named in a command: the sender's id where that needs no quotes, else ours.
+/// How the call is named where it may be typed again: by the sender's id if that is short and needs no quotes, else by
+/// ours.
 pub fn handle(call: &CallRow) -> String {
     let id = &call.external_id;
     let plain = id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':'));
@@ -190,7 +188,7 @@ fn listed(screen: &Screen, calls: &[CallRow], state: Option<&str>, more: bool) -
     const COLUMNS: [Column; 6] = [
         Column::fixed("STARTED"),
         Column::narrowing("CALLER", 10),
-        Column::narrowing("ID", 36),
+        Column::fixed("ID"),
         Column::fixed("STATE"),
         Column::optional("LENGTH"),
         Column::optional("CALLED"),
@@ -205,7 +203,7 @@ fn listed(screen: &Screen, calls: &[CallRow], state: Option<&str>, more: bool) -
         vec![
             Cell::plain(&screen.time(call.occurred_at)),
             Cell::plain(caller(call)),
-            Cell::plain(&call.external_id),
+            Cell::plain(&handle(call)),
             Cell::new(ink, state),
             Cell::plain(&length.unwrap_or_default()),
             Cell::plain(called.unwrap_or_default()),
@@ -216,10 +214,8 @@ fn listed(screen: &Screen, calls: &[CallRow], state: Option<&str>, more: bool) -
         text += &screen.paint(Ink::Grey, &format!("The newest {}; more with --limit.\n", calls.len()));
     }
     let unwell = calls.iter().find(|call| matches!(call.state.as_str(), "failed" | "waiting"));
-    if let Some(call) = unwell {
-        text += &format!("\nWhat happened and what to do:\n  goto-automation calls show {}\n", handle(call));
-    }
-    text
+    let hint = |call| format!("\nWhat happened and what to do:\n  goto-automation calls show {}\n", handle(call));
+    text + &unwell.map(hint).unwrap_or_default()
 }
 
 fn nothing(state: Option<&str>) -> String {

@@ -7,7 +7,7 @@ use crate::cli::jobs::samples::{at, attempt, job};
 use crate::cli::render::width_of;
 use crate::model::{Segment, Sentiment, Speaker, Statement, Timing, Transcript};
 use crate::store::deliveries::DeliveryRow;
-use crate::store::summaries::{ActionItemRow, StoredAnalysis};
+use crate::store::summaries::{ActionItemRow, AnalysisBrief, StoredAnalysis};
 
 fn call(state: &str) -> CallRow {
     CallRow {
@@ -226,7 +226,15 @@ fn json_keeps_its_shape() {
     let bare = serde_json::to_value(StoryJson::new(&story, now, false)).unwrap();
     assert!(bare.get("transcript").is_none() && bare["summary"].is_null());
     assert_eq!(bare["jobs"][1]["waiting_until"], "2026-11-17T07:10:00Z");
-    insta::assert_json_snapshot!("list", ListJson { items: vec![CallJson::new(&story.call)] });
+    let brief = AnalysisBrief {
+        call_id: story.call.id,
+        summary: "A refund.".to_owned(),
+        sentiment: "neutral".to_owned(),
+        urgency: 3,
+        topics: vec!["billing".to_owned()],
+    };
+    let bare = CallRow { id: Uuid::nil(), ..call("processing") };
+    insta::assert_json_snapshot!("list", ListJson::new(&[story.call.clone(), bare], &[brief]));
     let begun = RerunJson { call_id: story.call.id, external_id: "call-0001", run: 2, from: "analyze" };
     insta::assert_json_snapshot!("rerun", begun);
 }

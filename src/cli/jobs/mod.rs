@@ -128,7 +128,7 @@ impl<'a> JobJson<'a> {
 
 /// Runs the command.
 pub async fn run(args: JobsArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let session = Session::open(terminal, &args.data.data_dir).await?;
+    let session = Session::open(terminal, &args.data.data_dir)?;
     match args.command {
         JobsCommand::List(list) => show_list(&session, list).await,
         JobsCommand::Show { id, json } => show_one(&session, id, json).await,
@@ -229,10 +229,9 @@ fn listed(screen: &Screen, jobs: &[JobRow], filter: &JobFilter, more: bool) -> S
     if more {
         text += &screen.paint(Ink::Grey, &format!("The newest {}; more with --limit.\n", jobs.len()));
     }
-    if let Some(failed) = jobs.iter().find(|job| job.state == "failed") {
-        text += &format!("\nWhat happened and what to do:  goto-automation jobs show {}\n", failed.id);
-    }
-    text
+    let failed = jobs.iter().find(|job| job.state == "failed");
+    let hint = |job: &JobRow| format!("\nWhat happened and what to do:  goto-automation jobs show {}\n", job.id);
+    text + &failed.map(hint).unwrap_or_default()
 }
 
 fn nothing(filter: &JobFilter) -> String {

@@ -235,7 +235,7 @@ mod tests {
             let template: Value =
                 serde_json::from_slice(&std::fs::read(format!("{FIXTURES}/webhooks/{name}.json")).unwrap()).unwrap();
             let sent = refreshed(template.clone(), "sim-1", None, clock::now());
-            assert_eq!(sent["data"].get("call_id").filter(|id| id.is_string()).is_some(), name == "too_deep", "{name}");
+            assert_eq!(sent["data"].get("call_id").is_some_and(Value::is_string), name == "too_deep", "{name}");
             assert_eq!(sent["data"]["duration"], template["data"]["duration"]);
         }
         let absent = Bodies::of_template(Path::new("/nonexistent.json"), None).err().expect("an error");

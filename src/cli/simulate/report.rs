@@ -85,19 +85,19 @@ impl Report {
 mod tests {
     use super::*;
 
-    fn answer(verdict: Verdict, milliseconds: u64) -> Option<Answer> {
-        Some(Answer { verdict, took: Some(Duration::from_millis(milliseconds)) })
+    fn answer(verdict: Verdict, milliseconds: u64) -> Answer {
+        Answer { verdict, took: Some(Duration::from_millis(milliseconds)) }
     }
 
     #[test]
     fn all_is_told() {
         let mut report = Report { took: Duration::from_millis(2_140), ..Report::default() };
         for milliseconds in 1..=20 {
-            report.add(answer(Verdict::Accepted, milliseconds));
+            report.add(Some(answer(Verdict::Accepted, milliseconds)));
         }
-        report.add(answer(Verdict::Duplicate, 1));
-        report.add(answer(Verdict::Ignored, 1));
-        report.add(answer(Verdict::Refused("401 invalid_signature: No.".to_owned()), 1));
+        report.add(Some(answer(Verdict::Duplicate, 1)));
+        report.add(Some(answer(Verdict::Ignored, 1)));
+        report.add(Some(answer(Verdict::Refused("401 invalid_signature: No.".to_owned()), 1)));
         report.add(None);
         assert!(!report.all_taken());
         insta::assert_snapshot!(report.told(Some("sim-1-0001".to_owned()), Some("http://127.0.0.1:8000/dev/outbox")), @r"
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_single_call_is_named() {
         let mut report = Report::default();
-        report.add(answer(Verdict::Accepted, 4));
+        report.add(Some(answer(Verdict::Accepted, 4)));
         assert!(report.told(Some("sim-1-0001".to_owned()), None).contains("calls show sim-1-0001"));
     }
 
@@ -123,7 +123,7 @@ mod tests {
         let mut report = Report::default();
         assert_eq!(report.percentile(50), None);
         for milliseconds in [30, 10, 20] {
-            report.add(answer(Verdict::Accepted, milliseconds));
+            report.add(Some(answer(Verdict::Accepted, milliseconds)));
         }
         assert_eq!((report.percentile(50), report.percentile(95)), (Some(20), Some(30)));
     }

@@ -4,12 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use hmac::{Hmac, KeyInit, Mac};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
-use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use sha2::Sha256;
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
@@ -17,6 +14,7 @@ use super::bodies::Recording;
 use super::target::Target;
 use crate::cli::Failure;
 use crate::cli::render::{clean, truncate};
+use crate::http::signature;
 
 /// An answer takes this long at most.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,7 +23,7 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_mins(5);
 /// A server that is busy is asked again so often.
 const RETRIES: u32 = 5;
 /// It says itself when; no longer than this, and this long where it says nothing.
-const MOST_WAIT: Duration = Duration::from_secs(60);
+const MOST_WAIT: Duration = Duration::from_mins(1);
 const USUAL_WAIT: Duration = Duration::from_secs(1);
 
 /// What became of a webhook.
@@ -69,13 +67,13 @@ struct Uploaded {
 
 /// Signs and sends a body. A server that is busy (503) is asked again when it says, up to five times.
 pub async fn deliver(client: &Client, target: &Target, body: &[u8]) -> Answer {
-    let signature = sign(&target.secret, body);
+    let signed = signature::sign(&target.secret, body);
     let mut asked_again = 0;
     loop {
         let request = client
             .post(target.webhook_url.clone())
             .header(CONTENT_TYPE, "application/json")
-            .header("x-goto-signature", &signature)
+            .header(signature::HEADER, &signed)
             .timeout(TIMEOUT)
             .body(body.to_vec());
         let started = Instant::now();
@@ -107,7 +105,7 @@ pub async fn upload(client: &Client, base: &Url, key: Option<&str>, file: &Path)
     let name = format!("{:016x}.{}", rand::random::<u64>(), extension.to_ascii_lowercase());
     let place = format!("{}/upload/{name}", base.as_str().trim_end_matches('/'));
     let request = client.put(place).timeout(UPLOAD_TIMEOUT).body(audio);
-    let request = key.iter().fold(request, |request, key| request.bearer_auth(key));
+    let request = key.iter().fold(request, reqwest::RequestBuilder::bearer_auth);
     let response = request.send().await.map_err(reqwest::Error::without_url);
     let response = response.context("The recording host of the running `dev` does not answer")?;
     if !response.status().is_success() {
@@ -116,13 +114,6 @@ pub async fn upload(client: &Client, base: &Url, key: Option<&str>, file: &Path)
     }
     let uploaded: Uploaded = response.json().await.context("The recording host answered something unexpected")?;
     Ok(Recording { url: uploaded.url, seconds })
-}
-
-/// HMAC-SHA256 of the raw body, in hex.
-pub fn sign(secret: &SecretString, body: &[u8]) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).expect("a key of any length");
-    mac.update(body);
-    mac.finalize().into_bytes().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 async fn verdict(response: Response) -> Verdict {

@@ -13,8 +13,8 @@ use secrecy::ExposeSecret as _;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Database, Process};
 
@@ -33,7 +33,7 @@ pub struct Product {
     settings: Vec<(String, String)>,
     pub waker: Waker,
     shutdown: Shutdown,
-    work: Option<JoinHandle<anyhow::Result<()>>>,
+    work: Option<AbortOnDropHandle<()>>,
     _store: TempDir,
 }
 
@@ -95,16 +95,8 @@ impl Product {
     pub fn work(&mut self) {
         let (config, waker, shutdown) = (self.config.clone(), self.waker.clone(), self.shutdown.clone());
         let database = self.database();
-        self.work = Some(tokio::spawn(async move { app::work(&config, &database, waker, &shutdown).await }));
-    }
-
-    /// Stops the workers in order.
-    pub async fn rest(&mut self) {
-        self.shutdown.request();
-        if let Some(work) = self.work.take() {
-            work.await.unwrap().unwrap();
-        }
-        self.shutdown = Shutdown::new();
+        let work = async move { app::work(&config, &database, waker, &shutdown).await.unwrap() };
+        self.work = Some(AbortOnDropHandle::new(tokio::spawn(work)));
     }
 
     pub fn pool(&self) -> &PgPool {
