@@ -27,6 +27,7 @@ pub struct GatedUpstream {
     pub address: SocketAddr,
     gate: watch::Sender<Gate>,
     bytes: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
     _door: AbortOnDropHandle<()>,
 }
 
@@ -37,23 +38,38 @@ impl GatedUpstream {
         let (gate, seen) = watch::channel(Gate::Open);
         let bytes = Arc::<AtomicUsize>::default();
         let counted = bytes.clone();
+        let connections = Arc::<AtomicUsize>::default();
+        let open = connections.clone();
         let door = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (seen, counted) = (seen.clone(), counted.clone());
+                let (seen, counted, open) = (seen.clone(), counted.clone(), open.clone());
                 tokio::spawn(async move {
                     let Ok(server) = TcpStream::connect(upstream).await else { return };
+                    open.fetch_add(1, Ordering::SeqCst);
                     let (from_client, to_client) = client.into_split();
                     let (from_server, to_server) = server.into_split();
-                    tokio::spawn(pump(from_client, to_server, seen.clone(), Gate::HoldRequests, Some(counted)));
-                    pump(from_server, to_client, seen, Gate::HoldAnswers, None).await;
+                    tokio::join!(
+                        pump(from_client, to_server, seen.clone(), Gate::HoldRequests, Some(counted)),
+                        pump(from_server, to_client, seen, Gate::HoldAnswers, None),
+                    );
+                    open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
-        Self { address, gate, bytes, _door: AbortOnDropHandle::new(door) }
+        Self { address, gate, bytes, connections, _door: AbortOnDropHandle::new(door) }
     }
 
     pub fn set(&self, gate: Gate) {
         self.gate.send_replace(gate);
+    }
+
+    /// Drops what is held and waits until nothing of it can arrive any more; then lets everything pass.
+    pub async fn drop_held(&self) {
+        self.set(Gate::Shut);
+        while self.connections.load(Ordering::SeqCst) > 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        self.set(Gate::Open);
     }
 
     /// The same address as `url`, through the gate.
