@@ -13,8 +13,8 @@ pub(super) const POLICY: StepPolicy = StepPolicy {
     name: DOWNLOAD,
     concurrency: 4,
     max_attempts: 8,
-    max_run: Duration::from_secs(40 * 60),
-    backoff: Backoff { first: Duration::from_secs(15), factor: 4.0, longest: Duration::from_secs(12 * 3600) },
+    max_run: Duration::from_mins(40),
+    backoff: Backoff { first: Duration::from_secs(15), factor: 4.0, longest: Duration::from_hours(12) },
 };
 
 pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done, StepError> {

@@ -21,8 +21,8 @@ pub(super) const POLICY: StepPolicy = StepPolicy {
     name: NOTIFY,
     concurrency: 8,
     max_attempts: 10,
-    max_run: Duration::from_secs(5 * 60),
-    backoff: Backoff { first: Duration::from_secs(10), factor: 3.0, longest: Duration::from_secs(12 * 3600) },
+    max_run: Duration::from_mins(5),
+    backoff: Backoff { first: Duration::from_secs(10), factor: 3.0, longest: Duration::from_hours(12) },
 };
 
 /// Urgency that passes quiet hours.

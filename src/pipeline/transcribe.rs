@@ -21,8 +21,8 @@ pub(super) const POLICY: StepPolicy = StepPolicy {
     name: TRANSCRIBE,
     concurrency: 4,
     max_attempts: 8,
-    max_run: Duration::from_secs(2 * 3600),
-    backoff: Backoff { first: Duration::from_secs(15), factor: 4.0, longest: Duration::from_secs(12 * 3600) },
+    max_run: Duration::from_hours(2),
+    backoff: Backoff { first: Duration::from_secs(15), factor: 4.0, longest: Duration::from_hours(12) },
 };
 
 /// Pieces of one call that are sent at the same time.

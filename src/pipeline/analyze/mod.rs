@@ -17,8 +17,8 @@ pub(super) const POLICY: StepPolicy = StepPolicy {
     name: ANALYZE,
     concurrency: 4,
     max_attempts: 6,
-    max_run: Duration::from_secs(15 * 60),
-    backoff: Backoff { first: Duration::from_secs(30), factor: 8.0, longest: Duration::from_secs(18 * 3600) },
+    max_run: Duration::from_mins(15),
+    backoff: Backoff { first: Duration::from_secs(30), factor: 8.0, longest: Duration::from_hours(18) },
 };
 
 /// Hidden reasoning counts against it, so it is a floor, not a luxury (openai.md section 6.1).

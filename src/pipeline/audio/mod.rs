@@ -78,7 +78,7 @@ pub fn cut(file: File, pieces: &Sender<Piece>) -> Result<Channels, AudioError> {
         return Err(AudioError::Unsupported("it holds no sound".to_owned()));
     }
     let count = cutters.len();
-    for piece in cutters.into_iter().flat_map(Cutter::finish) {
+    for piece in cutters.into_iter().filter_map(Cutter::finish) {
         let _ = pieces.blocking_send(piece);
     }
     Ok(channels(count))
