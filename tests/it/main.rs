@@ -1,8 +1,10 @@
 //! Stories through the front door, one file each, on real PostgreSQL.
 
+mod api;
 mod layers;
 mod outage;
 mod pipeline;
 mod postgres;
 mod queue;
 mod support;
+mod webhook;

@@ -1,11 +1,13 @@
 //! What the stories share.
 
 mod database;
+mod front_door;
 mod gate;
 mod process;
 mod product;
 
 pub use database::Database;
+pub use front_door::{FrontDoor, answer, fixture, read, sign};
 pub use gate::{Gate, GatedUpstream};
 pub use process::Process;
-pub use product::Product;
+pub use product::{Product, SECRET};
