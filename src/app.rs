@@ -6,11 +6,16 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use backon::{ExponentialBuilder, Retryable};
+use poem::{Endpoint, IntoEndpoint};
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use tokio::net::TcpListener;
 
 use crate::channels::{Channel, email::Email, slack::Slack};
 use crate::config::{Config, DatabaseConfig};
+use crate::http::health::{Component, Look, Parts, Status};
+use crate::http::{self, Doors};
+use crate::model::database_is_away;
 use crate::pipeline::{ANALYZE, DOWNLOAD, NOTIFY, PipelineSettings, Rooms, TRANSCRIBE, runner};
 use crate::providers::{http_client, language_model::LanguageModel, recordings::Recordings, speech::Speech};
 use crate::queue::{Waker, Workers};
@@ -48,12 +53,17 @@ impl Database {
         Ok(Self { pool, options, listen_options })
     }
 
+    /// On the direct connection: migrations take session locks, which a transaction pooler breaks.
+    pub fn for_migrations(config: &DatabaseConfig) -> anyhow::Result<Self> {
+        Self::new(&DatabaseConfig { url: config.listen_url.clone(), listen_url: config.listen_url.clone() })
+    }
+
     /// Waits until the database answers, then sees to its schema: brings it up to date if `migrate`, else refuses one
     /// that is behind. `false` when a stop was asked for meanwhile.
     pub async fn ready(&self, migrate: bool, shutdown: &Shutdown) -> anyhow::Result<bool> {
         let look = (|| store::migrations::missing(&self.pool))
             .retry(ExponentialBuilder::default().with_max_delay(LONGEST_LOOK).without_max_times())
-            .when(is_away)
+            .when(database_is_away)
             .notify(|error, pause| tracing::warn!(%error, ?pause, "The database does not answer; waiting for it."));
         let missing = tokio::select! {
             () = shutdown.requested() => return Ok(false),
@@ -79,18 +89,6 @@ impl Database {
     }
 }
 
-/// True unless the database has answered and refused: a server that is starting, stopping (57P) or out of connections
-/// (53) will answer later.
-fn is_away(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("53"))
-        }
-        sqlx::Error::Configuration(_) => false,
-        _ => true,
-    }
-}
-
 /// Builds what the steps work with.
 pub fn rooms(config: &Config, database: &Database) -> anyhow::Result<Arc<Rooms>> {
     http_client::install_tls();
@@ -109,6 +107,7 @@ pub fn rooms(config: &Config, database: &Database) -> anyhow::Result<Arc<Rooms>>
             quiet_hours: config.notify.quiet_hours,
             on_unknown: config.notify.on_unknown,
             transcription_model: config.transcription.model.clone(),
+            analysis_model: config.analysis.model.clone(),
         },
     }))
 }
@@ -123,6 +122,41 @@ fn channels(config: &Config, http: &reqwest::Client, limit: Duration) -> anyhow:
         channels.push(Arc::new(Email::new(email, limit)?));
     }
     Ok(channels)
+}
+
+/// What stands behind the doors of the server.
+pub fn doors(config: &Config, database: &Database, waker: Waker) -> anyhow::Result<Doors> {
+    http_client::install_tls();
+    let recordings = Recordings::new(&config.recordings, config.queue.upstream_timeout(DOWNLOAD))?;
+    let storage: Look = Arc::new(move || {
+        let recordings = recordings.clone();
+        Box::pin(async move {
+            recordings
+                .check()
+                .await
+                .map_or_else(|error| Component::because(Status::Down, format!("{error:#}")), |()| Component::ok())
+        })
+    });
+    let set = |on: bool, why: &str| if on { Component::ok() } else { Component::because(Status::Off, why) };
+    let keyless = "No API key: calls wait until there is one.";
+    let parts = Parts {
+        storage,
+        transcription: set(!config.transcription.lacks_key(), keyless),
+        analysis: set(!config.analysis.lacks_key(), keyless),
+        slack: set(config.slack.is_some(), "Not set up."),
+        email: set(config.email.is_some(), "Not set up."),
+    };
+    Ok(Doors { db: database.pool.clone(), waker, secrets: config.webhook.secrets.clone(), parts })
+}
+
+/// Serves routes on a bound listener until `shutdown`.
+pub async fn serve(
+    config: &Config,
+    listener: TcpListener,
+    routes: impl IntoEndpoint<Endpoint = impl Endpoint + 'static>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    http::serve(listener, routes, shutdown.token(), config.queue.shutdown_timeout).await.context("the server failed")
 }
 
 /// Works on the steps of the settings until `shutdown`.

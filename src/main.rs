@@ -1,3 +1,24 @@
-//! Parse, log, run, exit code.
+//! Parse, run, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use goto_automation::cli::{self, Cli};
+
+fn main() -> ExitCode {
+    let arguments = match Cli::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help, the version, or what is wrong with the arguments; nobody is left to tell if it cannot be printed.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => ExitCode::from(runtime.block_on(cli::run(arguments))),
+        Err(error) => {
+            eprintln!("The process cannot start its threads: {error}.");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,4 +1,7 @@
-//! Embedded PostgreSQL and the stand-ins of `goto-automation dev`.
+//! `goto-automation dev`: an embedded PostgreSQL, the product, and stand-ins for what has no settings, in one process.
 
 pub mod postgres;
+pub mod process;
+pub mod running;
 pub mod standins;
+mod state;

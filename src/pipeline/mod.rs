@@ -30,6 +30,7 @@ pub mod call_ended;
 mod download;
 pub mod intake;
 mod notify;
+mod paid;
 pub mod rerun;
 pub mod runner;
 mod transcribe;
@@ -89,8 +90,10 @@ pub struct PipelineSettings {
     pub quiet_hours: Option<(NaiveTime, NaiveTime)>,
     /// What to do when a message may or may not have arrived.
     pub on_unknown: OnUnknown,
-    /// Names the model in the transcript's row when the answer does not.
+    /// Part of what identifies a paid answer, and named where an answer does not name its own.
     pub transcription_model: String,
+    /// Part of what identifies a paid answer.
+    pub analysis_model: String,
 }
 
 impl From<StoreError> for StepError {

@@ -127,7 +127,9 @@ async fn settle(
     reference: Option<&str>,
     detail: Option<&str>,
 ) -> Result<(), StepError> {
-    Ok(store::deliveries::settle(&rooms.db, lease.fence(), id, state, reference, detail).await?)
+    let settle = || store::deliveries::settle(&rooms.db, lease.fence(), id, state, reference, detail);
+    // What became of a message is known only here and only now: a lost word would make it a possible repeat.
+    Ok(store::patiently(settle).await?)
 }
 
 fn envelope(rooms: &Rooms, call_id: CallId, delivery: &DeliveryRow, possible_repeat: bool) -> Envelope {

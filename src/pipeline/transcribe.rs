@@ -4,17 +4,18 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{StreamExt, stream};
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::audio::{self, AudioError, Channels, Piece};
+use super::paid::{self, Paid};
 use super::{ANALYZE, Rooms, TRANSCRIBE};
-use crate::model::{Segment, Speaker, Timing, Transcript};
+use crate::model::{Segment, Speaker, Timing, Transcript, Usage};
 use crate::providers::speech::{SpeechAnswer, SpeechPiece};
 use crate::queue::{Backoff, Done, Job, Lease, NewJob, StepError, StepPolicy};
-use crate::store::{self, answers::Question};
+use crate::store;
 
 pub(super) const POLICY: StepPolicy = StepPolicy {
     name: TRANSCRIBE,
@@ -90,30 +91,23 @@ async fn listen_to_all(
     results.into_iter().collect()
 }
 
-/// The words of one piece: the stored answer if it was paid for before, else a new one, stored before it is used.
+/// The words of one piece.
 async fn listen(rooms: &Rooms, job: &Job, lease: &Lease, piece: &Piece) -> Result<SpeechAnswer, StepError> {
-    let wav = piece.to_wav().map_err(unusable)?;
-    let input_hash = fingerprint(&rooms.settings.transcription_model, &wav);
-    let question = Question { call_id: job.call_id, step: TRANSCRIBE, run: job.run, input_hash: &input_hash };
-    if let Some(stored) = store::answers::find(&rooms.db, question).await? {
-        return serde_json::from_value(stored).map_err(|error| StepError::from(anyhow::Error::from(error)));
-    }
+    let wav = Bytes::from(piece.to_wav().map_err(unusable)?);
     let request =
-        SpeechPiece { wav: wav.into(), seconds: piece.seconds(), file_name: "piece.wav".to_owned(), language: None };
-    let answer = rooms.speech.transcribe(request).await.map_err(|error| {
-        lease.note_request(error.request_id.as_deref());
-        StepError::from_upstream(error, job.waits)
-    })?;
-    lease.note_usage(&answer.usage);
-    lease.note_request(answer.request_id.as_deref());
-    let kept = serde_json::to_value(&answer).map_err(anyhow::Error::from)?;
-    store::answers::save(&rooms.db, lease.fence(), question, &kept).await?;
-    Ok(answer)
+        SpeechPiece { wav: wav.clone(), seconds: piece.seconds(), file_name: "piece.wav".to_owned(), language: None };
+    let input = [rooms.settings.transcription_model.as_bytes(), &wav];
+    paid::answer(rooms, job, lease, TRANSCRIBE, &input, rooms.speech.transcribe(request)).await
 }
 
-fn fingerprint(model: &str, wav: &[u8]) -> String {
-    let digest = Sha256::new().chain_update(model).chain_update([0]).chain_update(wav).finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+impl Paid for SpeechAnswer {
+    fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
 }
 
 /// All pieces as one conversation, ordered by time.

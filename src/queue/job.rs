@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::model::{CallId, Fault, JobId, UpstreamError};
+use crate::model::{CallId, Fault, JobId, UpstreamError, database_is_away};
 
 /// A job to be made. Enqueued once per `(call, run, step, target)`: a repeat is ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,9 +163,9 @@ const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 
 impl From<sqlx::Error> for StepError {
     fn from(error: sqlx::Error) -> Self {
-        let refused = super::link::is_verdict(&error);
+        let away = database_is_away(&error);
         let failure = Failure { class: "database", message: format!("The database did not do it: {error}") };
-        if refused { Self::Retry(failure) } else { Self::RetryAfter(DATABASE_PAUSE, failure) }
+        if away { Self::RetryAfter(DATABASE_PAUSE, failure) } else { Self::Retry(failure) }
     }
 }
 

@@ -6,6 +6,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::model::database_is_away;
+
 /// Longest time for one statement of the queue; past it the connection is closed, because it may be half open.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -34,8 +36,8 @@ impl Link {
         self.back_since.is_some_and(|since| since.elapsed() < lease)
     }
 
-    /// Runs one unit of work. After an error that is not the database's own verdict on the statement, the connection
-    /// is dropped and the caller slept for a growing pause, so that a loop around this never spins.
+    /// Runs one unit of work. After an error that is not about the rows themselves it sleeps for a growing pause, so that
+    /// a loop around this never spins; where the server is in doubt, the connection is dropped.
     pub(super) async fn run<T>(
         &mut self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
@@ -49,12 +51,15 @@ impl Link {
                     self.pause = FIRST_PAUSE;
                 }
             }
-            Err(error) if is_verdict(error) => {}
+            // For the caller to mend; the connection is fine.
+            Err(error) if is_data_error(error) => {}
             Err(error) => {
-                if self.pause == FIRST_PAUSE {
+                let away = database_is_away(error);
+                if !away {
+                    tracing::error!(task = self.task, %error, "The database refuses the queue; trying again.");
+                } else if self.pause == FIRST_PAUSE {
                     tracing::warn!(task = self.task, %error, "The database does not answer; trying again.");
                 }
-                self.connection = None;
                 sleep(self.pause).await;
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             }
@@ -73,7 +78,7 @@ impl Link {
             };
             let value = work(&mut connection).await;
             // Taken out above: a future that is dropped in the middle closes the connection with it.
-            if value.as_ref().map_or_else(is_verdict, |_| true) {
+            if value.as_ref().map_or_else(|error| !database_is_away(error), |_| true) {
                 self.connection = Some(connection);
             }
             value
@@ -92,17 +97,6 @@ impl Link {
         if let Some(connection) = self.connection.take() {
             let _ = timeout(Duration::from_secs(1), connection.close()).await;
         }
-    }
-}
-
-/// The database has looked at the statement and refused it: the connection is fine, and asking again is pointless.
-/// Shutdown (57P01 to 57P03) and connection errors (08) are about the server, deadlocks and serialization (40) pass.
-pub(super) fn is_verdict(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(db) => {
-            !matches!(db.code().as_deref(), Some(code) if code.starts_with("57P") || code.starts_with("08") || code.starts_with("40") || code.starts_with("53"))
-        }
-        _ => false,
     }
 }
 

@@ -47,6 +47,31 @@ pub async fn insert(
     .await
 }
 
+/// Keeps a key that may be there already: then it gets these scopes and this end, and is no longer revoked.
+pub async fn renew(
+    db: &PgPool,
+    name: &str,
+    prefix: &str,
+    hash: &[u8],
+    scopes: &[String],
+    expires_at: Option<DateTime<Utc>>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO api_keys (id, name, prefix, hash, scopes, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (prefix) DO UPDATE
+         SET hash = excluded.hash, scopes = excluded.scopes, expires_at = excluded.expires_at, revoked_at = NULL",
+        Uuid::now_v7(),
+        name,
+        prefix,
+        hash,
+        scopes,
+        expires_at
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// A key that may be used now: its hash, to be compared in constant time, and its scopes.
 #[derive(Debug, Clone)]
 pub struct ActiveKey {

@@ -1,5 +1,11 @@
 //! SQL: one file per table, one function per query. Looks at `jobs` for one purpose only: the fence in its writes.
 
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+
+use crate::model::database_is_away;
+
 pub mod answers;
 pub mod calls;
 pub mod deliveries;
@@ -25,6 +31,22 @@ pub enum StoreError {
 
 /// What fenced writes return.
 pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Longest pause between two tries of a patient write.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Repeats a write for as long as the database is away: for what must not be lost because it cannot be had again, a paid
+/// answer or the word that a message was sent. Only for writes that may be repeated; the step's time limit ends it.
+pub async fn patiently<T, F>(write: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    write
+        .retry(ExponentialBuilder::default().with_max_delay(LONGEST_PAUSE).without_max_times())
+        .when(|error| matches!(error, StoreError::Database(error) if database_is_away(error)))
+        .notify(|error, pause| tracing::warn!(%error, ?pause, "A result waits for the database."))
+        .await
+}
 
 fn fenced(rows: u64) -> Result<()> {
     if rows == 0 { Err(StoreError::LeaseLost) } else { Ok(()) }

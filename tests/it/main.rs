@@ -7,4 +7,5 @@ mod pipeline;
 mod postgres;
 mod queue;
 mod support;
+mod upstreams;
 mod webhook;

@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
+use super::paid::{self, Paid};
 use super::{ANALYZE, NOTIFY, Rooms};
-use crate::model::{Analysis, Sentiment, Statement, Transcript};
+use crate::model::{Analysis, Sentiment, Statement, Transcript, Usage};
 use crate::providers::language_model::{Completion, CompletionRequest};
 use crate::queue::{Backoff, Done, Job, Lease, NewJob, StepError, StepPolicy};
-use crate::store::{self, answers::Question};
+use crate::store;
 
 mod answer;
 mod prompt;
@@ -95,37 +94,25 @@ async fn ask(
     Ok((analysis, second.model))
 }
 
-/// The stored answer if it was paid for before, else a new one, stored before it is used.
 async fn complete(
     rooms: &Rooms,
     job: &Job,
     lease: &Lease,
     request: &CompletionRequest<'_>,
 ) -> Result<Completion, StepError> {
-    let input_hash = fingerprint(request);
-    let question = Question { call_id: job.call_id, step: ANALYZE, run: job.run, input_hash: &input_hash };
-    if let Some(stored) = store::answers::find(&rooms.db, question).await? {
-        return serde_json::from_value(stored).map_err(|error| StepError::from(anyhow::Error::from(error)));
-    }
-    let completion = rooms.language_model.complete(request).await.map_err(|error| {
-        lease.note_request(error.request_id.as_deref());
-        StepError::from_upstream(error, job.waits)
-    })?;
-    lease.note_usage(&completion.usage);
-    lease.note_request(completion.request_id.as_deref());
-    let kept = serde_json::to_value(&completion).map_err(anyhow::Error::from)?;
-    store::answers::save(&rooms.db, lease.fence(), question, &kept).await?;
-    Ok(completion)
+    let schema = request.schema.to_string();
+    let (answer, problem) = request.repair.as_ref().map_or(("", ""), |(answer, problem)| (answer, problem));
+    let parts = [&rooms.settings.analysis_model, &request.system, &request.user, &schema, answer, problem];
+    let input = parts.map(str::as_bytes);
+    paid::answer(rooms, job, lease, ANALYZE, &input, rooms.language_model.complete(request)).await
 }
 
-fn fingerprint(request: &CompletionRequest<'_>) -> String {
-    let mut digest = Sha256::new().chain_update(&request.system).chain_update([0]).chain_update(&request.user);
-    digest.update(request.schema.to_string());
-    if let Some((answer, problem)) = &request.repair {
-        digest.update([0]);
-        digest.update(answer);
-        digest.update([0]);
-        digest.update(problem);
+impl Paid for Completion {
+    fn usage(&self) -> &Usage {
+        &self.usage
     }
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+
+    fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
 }

@@ -1,0 +1,50 @@
+//! `dev`: everything in one process.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Failure;
+use crate::config::ConfigErrors;
+use crate::dev::process::{self, Options};
+use crate::shutdown::Shutdown;
+
+const EXAMPLES: &str = "\
+Examples:
+  goto-automation dev
+  goto-automation dev --port 0            on any free port
+  goto-automation dev --reset             forget everything of earlier runs
+
+It prints its address, an API key and the commands to try. What Slack and
+mail would have received is shown under /dev/outbox. Each stand-in is
+replaced by the real thing as soon as its settings are there.";
+
+/// Run everything in one process, with stand-ins for what is not set.
+///
+/// An embedded PostgreSQL, the server, the workers, and stand-ins for every
+/// upstream without settings: no accounts are needed.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct DevArgs {
+    /// Port to listen on; 0 takes any free one.
+    #[arg(long, value_name = "PORT", env = "API_PORT", default_value_t = 8000, hide_env_values = true)]
+    pub port: u16,
+    /// Folder of the database and the recordings, kept between runs.
+    #[arg(long, value_name = "DIR", default_value = ".dev")]
+    pub data_dir: PathBuf,
+    /// Empty the data folder first.
+    #[arg(long)]
+    pub reset: bool,
+    /// Write addresses and keys to this file (JSON) once everything serves.
+    #[arg(long, value_name = "PATH")]
+    pub ready_file: Option<PathBuf>,
+}
+
+pub(super) async fn run(args: DevArgs) -> Result<(), Failure> {
+    let shutdown = Shutdown::on_signals()?;
+    let options = Options { port: args.port, data_dir: args.data_dir, reset: args.reset, ready_file: args.ready_file };
+    process::run(&options, &shutdown).await.map_err(|error| match error.downcast::<ConfigErrors>() {
+        Ok(wrong) => wrong.into(),
+        Err(other) => other.into(),
+    })
+}

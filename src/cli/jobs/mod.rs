@@ -1,0 +1,304 @@
+//! `jobs`: what is being done, what waits, what needs a person.
+
+mod history;
+mod page;
+
+use chrono::{DateTime, Utc};
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+pub use history::History;
+pub use page::advice;
+
+use super::calls::story;
+use super::render::{Cell, Column, Ink, Screen, print, print_json, table, words};
+use super::session::{DataDir, Session};
+use super::{Failure, Terminal};
+use crate::pipeline;
+use crate::queue::{self, AttemptRow, JobFilter, JobRow, Retried, Waker};
+
+/// What `--state` takes.
+const STATES: [&str; 6] = ["failed", "waiting", "running", "available", "completed", "cancelled"];
+
+const EXAMPLES: &str = "\
+Examples:
+  goto-automation jobs list --state failed
+  goto-automation jobs list --step transcribe --state waiting
+  goto-automation jobs show 12
+  goto-automation jobs retry 12 15";
+
+/// Look at jobs and run failed ones again.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct JobsArgs {
+    #[command(subcommand)]
+    command: JobsCommand,
+    #[command(flatten)]
+    data: DataDir,
+}
+
+#[derive(Subcommand)]
+enum JobsCommand {
+    /// List jobs, newest first.
+    List(ListArgs),
+    /// Show a job with all its attempts, and what to do next.
+    Show {
+        /// Number of the job.
+        #[arg(value_name = "JOB")]
+        id: i64,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make failed, cancelled or waiting jobs due now. Deletes nothing.
+    Retry {
+        /// Numbers of the jobs.
+        #[arg(value_name = "JOB", required = true)]
+        ids: Vec<i64>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+struct ListArgs {
+    /// Only those in this state; `waiting` = due later.
+    #[arg(long, value_parser = PossibleValuesParser::new(STATES))]
+    state: Option<String>,
+    /// Only those of this step.
+    #[arg(long, value_parser = PossibleValuesParser::new(pipeline::names()))]
+    step: Option<String>,
+    /// Only those of this call: our id or the sender's.
+    #[arg(long, value_name = "CALL")]
+    call: Option<String>,
+    /// At most so many.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+    limit: i64,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A job in `--json`: its row, and until when it waits if it does.
+#[derive(Serialize)]
+pub struct JobJson<'a> {
+    #[serde(flatten)]
+    job: &'a JobRow,
+    waiting_until: Option<DateTime<Utc>>,
+}
+
+/// `jobs list --json`.
+#[derive(Serialize)]
+struct ListJson<'a> {
+    items: Vec<JobJson<'a>>,
+}
+
+/// `jobs show --json`: the job, and its attempts in order.
+#[derive(Serialize)]
+struct ShowJson<'a> {
+    #[serde(flatten)]
+    job: JobJson<'a>,
+    attempts: &'a [AttemptRow],
+}
+
+/// `jobs retry --json`.
+#[derive(Serialize)]
+struct RetryJson {
+    items: Vec<RetriedJson>,
+}
+
+#[derive(Serialize)]
+struct RetriedJson {
+    id: i64,
+    /// `due`, `not_found` or `refused`.
+    result: &'static str,
+    /// Why it was refused: its state.
+    reason: Option<String>,
+}
+
+impl<'a> JobJson<'a> {
+    /// As it stands now.
+    pub fn new(job: &'a JobRow, now: DateTime<Utc>) -> Self {
+        let waits = job.state == "available" && job.run_at > now;
+        Self { job, waiting_until: waits.then_some(job.run_at) }
+    }
+}
+
+/// Runs the command.
+pub async fn run(args: JobsArgs, terminal: &Terminal) -> Result<(), Failure> {
+    let session = Session::open(terminal, &args.data.data_dir).await?;
+    match args.command {
+        JobsCommand::List(list) => show_list(&session, list).await,
+        JobsCommand::Show { id, json } => show_one(&session, id, json).await,
+        JobsCommand::Retry { ids, json } => retry(&session, &ids, json).await,
+    }
+}
+
+async fn show_list(session: &Session, args: ListArgs) -> Result<(), Failure> {
+    let call_id = match &args.call {
+        Some(given) => Some(story::find(&session.db, given).await?.id),
+        None => None,
+    };
+    // One more than shown tells whether there are more.
+    let filter = JobFilter { state: args.state, step: args.step, call_id, limit: args.limit + 1 };
+    let mut jobs = queue::list(&session.db, &filter).await?;
+    let more = jobs.len() as i64 > args.limit;
+    jobs.truncate(args.limit as usize);
+    if args.json {
+        let items = jobs.iter().map(|job| JobJson::new(job, session.screen.now)).collect();
+        return Ok(print_json(&ListJson { items })?);
+    }
+    Ok(print(&listed(&session.screen, &jobs, &filter, more))?)
+}
+
+async fn show_one(session: &Session, id: i64, json: bool) -> Result<(), Failure> {
+    let Some(job) = queue::show(&session.db, id).await? else {
+        return Err(Failure::failed(format!("There is no job {id}. `goto-automation jobs list` shows the newest.")));
+    };
+    let attempts = queue::attempts_of_job(&session.db, id).await?;
+    if json {
+        let job = JobJson::new(&job, session.screen.now);
+        return Ok(print_json(&ShowJson { job, attempts: &attempts })?);
+    }
+    let call_id = job.call_id.into();
+    let call = crate::store::calls::get(&session.db, call_id).await?;
+    let deliveries = crate::store::deliveries::of_call(&session.db, call_id).await?;
+    Ok(print(&page::page(&session.screen, &job, call.as_ref(), &attempts, &deliveries))?)
+}
+
+async fn retry(session: &Session, ids: &[i64], json: bool) -> Result<(), Failure> {
+    // Nobody listens in this process, and none is needed: workers look for due jobs at least once a second.
+    let waker = Waker::default();
+    let mut items = Vec::new();
+    for id in ids {
+        let (result, reason) = match queue::retry(&session.db, &waker, *id).await? {
+            Retried::Due => ("due", None),
+            Retried::NotFound => ("not_found", None),
+            Retried::Refused(state) => ("refused", Some(state)),
+        };
+        items.push(RetriedJson { id: *id, result, reason });
+    }
+    let all = items.iter().all(|item| item.result == "due");
+    if json {
+        print_json(&RetryJson { items })?;
+    } else {
+        print(&items.iter().map(told).collect::<String>())?;
+    }
+    // Each has been told above.
+    if all { Ok(()) } else { Err(Failure::failed("")) }
+}
+
+fn told(item: &RetriedJson) -> String {
+    let id = item.id;
+    match (item.result, &item.reason) {
+        ("due", _) => format!("Job {id} is due now, with all its attempts.\n"),
+        ("not_found", _) => format!("There is no job {id}.\n"),
+        (_, Some(state)) => format!("Job {id} is {state}: it cannot be retried.\n"),
+        (_, None) => format!("Job {id} cannot be retried.\n"),
+    }
+}
+
+fn listed(screen: &Screen, jobs: &[JobRow], filter: &JobFilter, more: bool) -> String {
+    const COLUMNS: [Column; 7] = [
+        Column::number("JOB"),
+        Column::fixed("STEP"),
+        Column::fixed("STATE"),
+        Column::fixed("WHEN"),
+        Column::number("TRIES"),
+        Column::narrowing("REASON", 16),
+        Column::optional("CALL"),
+    ];
+    if jobs.is_empty() {
+        return nothing(filter);
+    }
+    let row = |job: &JobRow| {
+        let (ink, state, at) = words::job_state(job, screen.now);
+        vec![
+            Cell::plain(&job.id.to_string()),
+            Cell::plain(&job.step),
+            Cell::new(ink, state),
+            Cell::plain(&at.map(|at| screen.time(at)).unwrap_or_default()),
+            Cell::plain(&job.starts.to_string()),
+            Cell::plain(job.reason.as_deref().unwrap_or_default()),
+            Cell::plain(&job.call_id.to_string()),
+        ]
+    };
+    let mut text = table(screen, &COLUMNS, &jobs.iter().map(row).collect::<Vec<_>>());
+    if more {
+        text += &screen.paint(Ink::Grey, &format!("The newest {}; more with --limit.\n", jobs.len()));
+    }
+    if let Some(failed) = jobs.iter().find(|job| job.state == "failed") {
+        text += &format!("\nWhat happened and what to do:  goto-automation jobs show {}\n", failed.id);
+    }
+    text
+}
+
+fn nothing(filter: &JobFilter) -> String {
+    if filter.state.is_none() && filter.step.is_none() && filter.call_id.is_none() {
+        return "No jobs yet. Each call that comes in makes some:\n  goto-automation simulate --count 1\n".to_owned();
+    }
+    "No job is like that. Leave out --state, --step or --call to see more.\n".to_owned()
+}
+
+#[cfg(test)]
+pub mod samples {
+    //! Jobs and attempts for the tests of all pages.
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A job, made at 07:21 in Berlin.
+    pub fn job(id: i64, step: &str, state: &str) -> JobRow {
+        let ended = matches!(state, "completed" | "failed" | "cancelled");
+        JobRow {
+            id,
+            step: step.to_owned(),
+            call_id: Uuid::from_u128(0x0198_0000_0000_7000_8000_0000_0000_0001),
+            target: None,
+            run: 1,
+            state: state.to_owned(),
+            run_at: at("06:21:10"),
+            starts: 1,
+            attempts: 1,
+            crashes: 0,
+            reason: None,
+            worker: Some("desk-4711".to_owned()),
+            lease_until: None,
+            created_at: at("06:21:10"),
+            finished_at: ended.then(|| at("06:21:40")),
+        }
+    }
+
+    /// An attempt that began then and took so many milliseconds.
+    pub fn attempt(job: &JobRow, number: i32, start: &str, milliseconds: i64, outcome: &str) -> AttemptRow {
+        AttemptRow {
+            job_id: job.id,
+            step: job.step.clone(),
+            attempt: number,
+            worker: "desk-4711".to_owned(),
+            started_at: at(start),
+            ended_at: at(start) + chrono::TimeDelta::milliseconds(milliseconds),
+            outcome: outcome.to_owned(),
+            error_class: None,
+            message: None,
+            request_id: None,
+            model: None,
+            input_tokens: 0,
+            output_tokens: 0,
+            audio_seconds: 0.0,
+            late_outcome: None,
+            late_at: None,
+        }
+    }
+
+    /// A time of day (UTC) on the day of the tests.
+    pub fn at(time: &str) -> DateTime<Utc> {
+        format!("2026-11-17T{time}Z").parse().expect("a time")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! How jobs read at 80 columns, and what `--json` looks like.
+
+use uuid::Uuid;
+
+use super::samples::{at, attempt, job};
+use super::*;
+use crate::cli::render::width_of;
+use crate::store::deliveries::DeliveryRow;
+
+const KEY_REFUSED: &str = "The transcription server refused our key. Check TRANSCRIPTION_API_KEY or OPENAI_API_KEY; \
+                           the job goes on by itself once the key is right.";
+
+fn jobs() -> Vec<JobRow> {
+    let mut failed = job(15, "transcribe", "failed");
+    (failed.starts, failed.attempts) = (8, 8);
+    failed.reason = Some("The transcription server answered 500 eight times. Look at its status page.".to_owned());
+    let mut waiting = job(14, "analyze", "available");
+    (waiting.run_at, waiting.reason) = (at("07:10:00"), Some(KEY_REFUSED.to_owned()));
+    let mut cancelled = job(9, "download", "cancelled");
+    cancelled.reason = Some("A later run of the call took its place.".to_owned());
+    vec![
+        failed,
+        waiting,
+        job(13, "download", "running"),
+        job(12, "notify", "available"),
+        job(11, "notify", "completed"),
+        cancelled,
+    ]
+}
+
+fn assert_fits(text: &str) {
+    for line in text.lines() {
+        assert!(width_of(line) <= 80, "{} columns: {line}", width_of(line));
+    }
+}
+
+#[test]
+fn the_list_fits_80_columns() {
+    let text = listed(&Screen::for_tests(), &jobs(), &JobFilter::default(), true);
+    assert_fits(&text);
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_wide_screen_shows_more() {
+    let screen = Screen { width: 150, ..Screen::for_tests() };
+    let text = listed(&screen, &jobs()[..2], &JobFilter::default(), false);
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn an_empty_list_says_what_fills_it() {
+    let text = listed(&Screen::for_tests(), &[], &JobFilter::default(), false);
+    assert!(text.contains("simulate"), "{text}");
+    let filter = JobFilter { state: Some("failed".to_owned()), ..JobFilter::default() };
+    assert!(listed(&Screen::for_tests(), &[], &filter, false).contains("Leave out --state"));
+}
+
+#[test]
+fn a_failed_job_on_a_page() {
+    let mut failed = jobs().remove(0);
+    failed.reason = Some("The transcription server answered 500 eight times. Look at its status page.".to_owned());
+    let mut first = attempt(&failed, 1, "06:21:14", 2_100, "retry");
+    first.message = Some("The transcription server answered 500. It is tried again in 30 s.".to_owned());
+    (first.error_class, first.request_id) = (Some("server_error".to_owned()), Some("req_0a1b2c3d4e5f".to_owned()));
+    let mut lost = attempt(&failed, 2, "06:22:00", 90_000, "lost");
+    lost.message = Some("The worker stopped without an end; the lease ran out.".to_owned());
+    (lost.late_outcome, lost.late_at) = (Some("completed".to_owned()), Some(at("06:25:10")));
+    let mut end = attempt(&failed, 8, "06:50:00", 600_000, "failed");
+    end.message = failed.reason.clone();
+    let text = page::page(&Screen::for_tests(), &failed, None, &[first, lost, end], &[]);
+    assert_fits(&text);
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_message_on_a_page() {
+    let mut waiting = job(16, "notify", "available");
+    let delivery = DeliveryRow {
+        id: Uuid::from_u128(16),
+        channel: "email".to_owned(),
+        destination: "team@example.com".to_owned(),
+        state: "pending".to_owned(),
+        repeated: false,
+        reference: None,
+        detail: None,
+        message_date: at("06:21:30"),
+        updated_at: at("06:21:31"),
+    };
+    (waiting.target, waiting.run_at) = (Some(delivery.id), at("07:10:00"));
+    waiting.reason = Some("The mail server is busy (451).".to_owned());
+    let mut busy = attempt(&waiting, 1, "06:21:30", 310, "retry");
+    busy.message = waiting.reason.clone();
+    let text = page::page(&Screen::for_tests(), &waiting, None, &[busy], &[delivery]);
+    assert_fits(&text);
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn json_keeps_its_shape() {
+    let now = Screen::for_tests().now;
+    let jobs = jobs();
+    let items = jobs[..2].iter().map(|job| JobJson::new(job, now)).collect();
+    insta::assert_json_snapshot!("list", ListJson { items });
+    let attempts = [attempt(&jobs[0], 1, "06:21:14", 2_100, "retry")];
+    insta::assert_json_snapshot!("show", ShowJson { job: JobJson::new(&jobs[0], now), attempts: &attempts });
+    let refused = RetriedJson { id: 13, result: "refused", reason: Some("running".to_owned()) };
+    let items = vec![RetriedJson { id: 12, result: "due", reason: None }, refused];
+    insta::assert_json_snapshot!("retry", RetryJson { items });
+}
+
+#[test]
+fn retries_are_told_one_by_one() {
+    let item = |result, reason: Option<&str>| told(&RetriedJson { id: 7, result, reason: reason.map(str::to_owned) });
+    assert_eq!(item("due", None), "Job 7 is due now, with all its attempts.\n");
+    assert_eq!(item("not_found", None), "There is no job 7.\n");
+    assert_eq!(item("refused", Some("running")), "Job 7 is running: it cannot be retried.\n");
+}

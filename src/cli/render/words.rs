@@ -1,0 +1,171 @@
+//! The words that people read, the same as on the dashboard.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::Ink;
+use crate::queue::JobRow;
+
+/// `Completed`, with the ink that it deserves.
+pub fn call_state(state: &str) -> (Ink, &str) {
+    match state {
+        "processing" => (Ink::Plain, "Processing"),
+        "waiting" => (Ink::Amber, "Waiting"),
+        "completed" => (Ink::Plain, "Completed"),
+        "no_recording" => (Ink::Plain, "No recording"),
+        "failed" => (Ink::Red, "Failed"),
+        other => (Ink::Plain, other),
+    }
+}
+
+/// Where a job stands, and the time that belongs to it: `Waits until` + its next try, `Failed` + its end.
+pub fn job_state(job: &JobRow, now: DateTime<Utc>) -> (Ink, &str, Option<DateTime<Utc>>) {
+    match job.state.as_str() {
+        "available" if job.run_at > now => (Ink::Amber, "Waits until", Some(job.run_at)),
+        "available" => (Ink::Plain, "Due since", Some(job.run_at)),
+        "running" => (Ink::Plain, "Running", None),
+        "completed" => (Ink::Plain, "Completed", job.finished_at),
+        "failed" => (Ink::Red, "Failed", job.finished_at),
+        "cancelled" => (Ink::Grey, "Cancelled", job.finished_at),
+        other => (Ink::Plain, other, None),
+    }
+}
+
+/// A step that has ended well.
+pub fn step_done(step: &str) -> String {
+    match step {
+        "download" => "Recording downloaded".to_owned(),
+        "transcribe" => "Transcribed".to_owned(),
+        "analyze" => "Analyzed".to_owned(),
+        "notify" => "Messages sent".to_owned(),
+        other => format!("{} done", capitalised(other)),
+    }
+}
+
+/// Where a message stands.
+pub fn delivery_state(state: &str) -> (Ink, &str) {
+    match state {
+        "pending" => (Ink::Plain, "Not sent yet"),
+        "sending" => (Ink::Plain, "Being sent"),
+        "sent" => (Ink::Plain, "Sent"),
+        "unknown" => (Ink::Amber, "Held: answer lost"),
+        "failed" => (Ink::Red, "Refused"),
+        other => (Ink::Plain, other),
+    }
+}
+
+/// Name of a channel.
+pub fn channel(channel: &str) -> String {
+    if channel == "email" { "E-mail".to_owned() } else { capitalised(channel) }
+}
+
+/// What there is to hear.
+pub fn recording(state: &str) -> &str {
+    match state {
+        "available" => "Available",
+        "none" => "None, the call was not recorded",
+        "pending" => "Not downloaded yet",
+        "expired" => "Deleted by age",
+        "erased" => "Erased on request",
+        other => other,
+    }
+}
+
+/// 1 to 5 as a word.
+pub fn urgency(urgency: i16) -> &'static str {
+    match urgency {
+        i16::MIN..=1 => "No hurry",
+        2 => "This week",
+        3 => "Soon",
+        4 => "Today",
+        5..=i16::MAX => "Now",
+    }
+}
+
+/// The customer's mood.
+pub fn sentiment(sentiment: crate::model::Sentiment) -> &'static str {
+    use crate::model::Sentiment;
+    match sentiment {
+        Sentiment::Positive => "Pleased",
+        Sentiment::Neutral => "Neutral",
+        Sentiment::Negative => "Upset",
+        Sentiment::Mixed => "Mixed",
+    }
+}
+
+/// How long a call took: `29 s`, `4 min 8 s`, `1 h 5 min`.
+pub fn seconds(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// How long an attempt took: under ten seconds with tenths.
+pub fn duration(duration: Duration) -> String {
+    if duration < Duration::from_secs(10) {
+        format!("{:.1} s", duration.as_secs_f64())
+    } else {
+        seconds(duration.as_secs() as i64)
+    }
+}
+
+/// Time between two moments; a clock that went back counts as nothing.
+pub fn between(start: DateTime<Utc>, end: DateTime<Utc>) -> String {
+    duration((end - start).to_std().unwrap_or_default())
+}
+
+/// A place in the recording: `0:54`, `1:02:03`.
+pub fn position(milliseconds: i64) -> String {
+    let seconds = milliseconds.max(0) / 1000;
+    match seconds / 3600 {
+        0 => format!("{}:{:02}", seconds / 60, seconds % 60),
+        hours => format!("{hours}:{:02}:{:02}", seconds % 3600 / 60, seconds % 60),
+    }
+}
+
+/// `1 job`, `2 jobs`.
+pub fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// With a capital first letter.
+pub fn capitalised(word: &str) -> String {
+    let mut rest = word.chars();
+    rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(0, "0 s")]
+    #[case(59, "59 s")]
+    #[case(248, "4 min 8 s")]
+    #[case(3900, "1 h 5 min")]
+    #[case(-1, "0 s")]
+    fn lengths_are_said_in_two_parts(#[case] value: i64, #[case] expected: &str) {
+        assert_eq!(seconds(value), expected);
+    }
+
+    #[rstest]
+    #[case(420, "0.4 s")]
+    #[case(12_400, "12 s")]
+    #[case(248_000, "4 min 8 s")]
+    fn attempts_are_told_to_a_tenth(#[case] milliseconds: u64, #[case] expected: &str) {
+        assert_eq!(duration(Duration::from_millis(milliseconds)), expected);
+    }
+
+    #[rstest]
+    #[case(54_900, "0:54")]
+    #[case(3_723_000, "1:02:03")]
+    fn positions_read_like_a_player(#[case] milliseconds: i64, #[case] expected: &str) {
+        assert_eq!(position(milliseconds), expected);
+    }
+}

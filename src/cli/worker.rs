@@ -1,0 +1,60 @@
+//! `worker`: jobs only.
+
+use clap::Args;
+
+use super::Failure;
+use crate::app::{self, Database};
+use crate::config::Values;
+use crate::queue::Waker;
+use crate::shutdown::{self, Shutdown};
+use crate::{pipeline, telemetry};
+
+const EXAMPLES: &str = "\
+Examples:
+  goto-automation worker
+  goto-automation worker --steps download,transcribe
+  goto-automation worker --concurrency transcribe=4,notify=8
+
+Needs DATABASE_URL. Any number of workers on any number of machines share
+one database. SIGTERM lets running jobs end within SHUTDOWN_TIMEOUT and
+gives the rest back.";
+
+/// Work on jobs.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct WorkerArgs {
+    /// Steps to work on, separated by commas; all unless told [WORKER_STEPS].
+    #[arg(long, value_name = "STEP,...")]
+    pub steps: Option<String>,
+    /// Jobs at the same time for each step [WORKER_CONCURRENCY].
+    #[arg(long, value_name = "STEP=N,...")]
+    pub concurrency: Option<String>,
+    /// Bring the database up to date first.
+    #[arg(long)]
+    pub migrate: bool,
+}
+
+pub(super) async fn run(args: WorkerArgs) -> Result<(), Failure> {
+    let mut values = Values::from_environment();
+    for (name, value) in [("WORKER_STEPS", args.steps), ("WORKER_CONCURRENCY", args.concurrency)] {
+        if let Some(value) = value {
+            values.set(name, value);
+        }
+    }
+    let config = values.read()?;
+    let settings = config.require_database()?;
+    config.queue.check_steps(&pipeline::names().collect::<Vec<_>>())?;
+    telemetry::init(&config.app);
+    telemetry::announce(&config, "worker");
+    let shutdown = Shutdown::on_signals()?;
+    shutdown::watchdog();
+    let database = Database::new(settings)?;
+    if database.ready(args.migrate, &shutdown).await? {
+        let waker = Waker::default();
+        database.spawn_notifier(&waker, &shutdown);
+        shutdown::ready("Working.");
+        app::work(&config, &database, waker, &shutdown).await?;
+    }
+    shutdown::stopping();
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! Questions that cost money: the answer is stored before anything is done with it, and found by the next attempt.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use super::Rooms;
+use crate::model::{UpstreamError, Usage};
+use crate::queue::{Job, Lease, StepError};
+use crate::store::{self, answers::Question};
+
+/// What a paid answer tells about its price and origin.
+pub(super) trait Paid: Serialize + DeserializeOwned {
+    /// What it has used.
+    fn usage(&self) -> &Usage;
+    /// The upstream's id of the request.
+    fn request_id(&self) -> Option<&str>;
+}
+
+/// The stored answer to this question if it was paid for before, in this run of the call; else asks, stores and gives
+/// back the new one. An answer that comes while the database is away waits for it: asking again would cost again.
+pub(super) async fn answer<T: Paid>(
+    rooms: &Rooms,
+    job: &Job,
+    lease: &Lease,
+    step: &str,
+    input: &[&[u8]],
+    ask: impl Future<Output = Result<T, UpstreamError>>,
+) -> Result<T, StepError> {
+    let input_hash = fingerprint(input);
+    let question = Question { call_id: job.call_id, step, run: job.run, input_hash: &input_hash };
+    if let Some(stored) = store::answers::find(&rooms.db, question).await? {
+        return serde_json::from_value(stored).map_err(|error| StepError::from(anyhow::Error::from(error)));
+    }
+    let answer = ask.await.map_err(|error| {
+        lease.note_request(error.request_id.as_deref());
+        StepError::from_upstream(error, job.waits)
+    })?;
+    lease.note_usage(answer.usage());
+    lease.note_request(answer.request_id());
+    let kept = serde_json::to_value(&answer).map_err(anyhow::Error::from)?;
+    store::patiently(|| store::answers::save(&rooms.db, lease.fence(), question, &kept)).await?;
+    Ok(answer)
+}
+
+/// SHA-256 over the parts, each with its length before it, so that no two lists of parts are alike.
+fn fingerprint(input: &[&[u8]]) -> String {
+    let mut digest = Sha256::new();
+    for part in input {
+        digest.update(part.len().to_le_bytes());
+        digest.update(part);
+    }
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
