@@ -77,7 +77,7 @@ pub struct Terminal {
 
 /// Does what was asked. What went wrong has been said on standard error when it returns; the answer is the exit code.
 pub async fn run(cli: Cli) -> u8 {
-    match dispatch(cli).await {
+    match Box::pin(dispatch(cli)).await {
         Ok(()) => 0,
         Err(failure) => {
             failure.tell();
@@ -93,7 +93,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Jobs(args) => jobs::run(args, terminal).await,
         Command::Keys(args) => keys::run(args, terminal).await,
         Command::Simulate(args) => simulate::run(args).await,
-        Command::Dev(args) => dev::run(args).await,
+        Command::Dev(args) => Box::pin(dev::run(args)).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Worker(args) => worker::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,

@@ -239,12 +239,13 @@ impl From<Rejection> for Problem {
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        // Connections (08), conflicts (40), resources (53), shutdown (57): the same request may succeed later. Any other
-        // verdict of the server, or an answer that we cannot read, is our mistake.
+        // Connections (08), a standby (25), logins (28), a missing database (3D), conflicts (40), resources (53), shutdown
+        // (57): the same request may succeed later. Any other verdict of the server, or an answer that we cannot read,
+        // is our mistake.
         let passing = match &error {
-            sqlx::Error::Database(verdict) => {
-                verdict.code().is_some_and(|code| ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class)))
-            }
+            sqlx::Error::Database(verdict) => verdict.code().is_some_and(|code| {
+                ["08", "25", "28", "3D", "40", "53", "57"].iter().any(|class| code.starts_with(class))
+            }),
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::Protocol(_)

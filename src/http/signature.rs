@@ -14,6 +14,8 @@ use regex::Regex;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
+use crate::model::hex;
+
 /// The header that carries the signature.
 pub const HEADER: &str = "x-goto-signature";
 
@@ -38,8 +40,7 @@ pub fn is_valid<'a>(values: impl IntoIterator<Item = &'a HeaderValue>, body: &[u
 /// The signature of a body in plain hex, for those who send webhooks to us.
 pub fn sign(secret: &SecretString, body: &[u8]) -> String {
     let mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).expect("a key may have any length");
-    let number = |text: String, byte: &u8| format!("{text}{byte:02x}");
-    mac.chain_update(body).finalize().into_bytes().iter().fold(String::new(), number)
+    hex(&mac.chain_update(body).finalize().into_bytes())
 }
 
 /// The 32 bytes that the header claims; `None` if it is missing, there twice, or not in a known form.

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use super::Rooms;
-use crate::model::{UpstreamError, Usage};
+use crate::model::{UpstreamError, Usage, hex};
 use crate::queue::{Job, Lease, StepError};
 use crate::store::{self, answers::Question};
 
@@ -50,5 +50,5 @@ fn fingerprint(input: &[&[u8]]) -> String {
         digest.update(part.len().to_le_bytes());
         digest.update(part);
     }
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest.finalize())
 }

@@ -93,9 +93,8 @@ fn following(end: &End) -> Vec<&'static str> {
 fn outcome(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Done(_) => "completed",
-        Verdict::Later { outcome, .. } => outcome,
         Verdict::Fail { outcome: "retry", .. } => "failed",
-        Verdict::Fail { outcome, .. } => outcome,
+        Verdict::Later { outcome, .. } | Verdict::Fail { outcome, .. } => outcome,
         Verdict::GiveBack => "given_back",
     }
 }

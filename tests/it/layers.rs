@@ -28,7 +28,7 @@ const LAYERS: &[&[&str]] = &[
 const ONE_PLACE: &[(&str, &str, &str, &str)] = &[
     (r"\bapalis\w*", "src/", "src/queue/", "only the queue knows the framework under it"),
     (r"\b(Utc|Local)\s*::\s*now\b", "src/", "src/model/clock.rs", "the clock is read in one place"),
-    (ERROR_STATUS, "src/http/", "src/http/problem.rs", "one file knows error status codes"),
+    (ERROR_STATUS, "src/http/", "src/http/problem", "one file knows error status codes"),
 ];
 
 /// Any status by name, and one of the 4xx or 5xx range in an attribute of poem-openapi.

@@ -1,5 +1,6 @@
 //! Stories through the front door, one file each, on real PostgreSQL.
 
+mod api;
 mod commands;
 mod layers;
 mod outage;
@@ -9,3 +10,4 @@ mod queue;
 mod support;
 mod takeover;
 mod upstreams;
+mod webhook;

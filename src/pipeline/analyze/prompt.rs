@@ -1,5 +1,7 @@
 //! What the language model is told. The transcript is untrusted: it comes last, delimited, and the model has no tools.
 
+use std::fmt::Write as _;
+
 use chrono_tz::Tz;
 
 use crate::model::Transcript;
@@ -42,7 +44,7 @@ pub(super) fn user(call_line: &str, transcript: &Transcript) -> String {
         let seconds = segment.start_ms / 1000;
         // A line break or a closing tag within a segment would let a caller write lines of their own.
         let words = segment.text.replace(['\n', '\r'], " ").replace('<', "‹").replace('>', "›");
-        text.push_str(&format!("[{index}] {} {}:{:02} {words}\n", segment.speaker, seconds / 60, seconds % 60));
+        let _ = writeln!(text, "[{index}] {} {}:{:02} {words}", segment.speaker, seconds / 60, seconds % 60);
     }
     text.push_str("</transcript>");
     text

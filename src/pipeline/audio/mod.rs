@@ -56,14 +56,14 @@ pub fn cut(file: File, pieces: &Sender<Piece>) -> Result<Channels, AudioError> {
         if packet.track_id != track {
             continue;
         }
-        let decoded = match decoder.decode(&packet) {
-            Ok(decoded) => decoded,
+        let sound = match decoder.decode(&packet) {
+            Ok(sound) => sound,
             Err(SymphoniaError::DecodeError(_)) => continue,
             Err(error) => return Err(unsupported(&error)),
         };
-        decoded.copy_to_vecs_planar::<i16>(&mut planes);
+        sound.copy_to_vecs_planar::<i16>(&mut planes);
         if cutters.is_empty() {
-            let rate = decoded.spec().rate();
+            let rate = sound.spec().rate();
             cutters = cutters_for(planes.len(), rate)?;
         }
         for (cutter, samples) in cutters.iter_mut().zip(&planes) {
@@ -98,7 +98,10 @@ fn cutters_for(count: usize, rate: u32) -> Result<Vec<Cutter>, AudioError> {
     }
 }
 
-fn open(file: File) -> Result<(Box<dyn FormatReader>, Box<dyn AudioDecoder>, u32), AudioError> {
+/// A recording that can be read, its decoder, and the track that holds the sound.
+type Opened = (Box<dyn FormatReader>, Box<dyn AudioDecoder>, u32);
+
+fn open(file: File) -> Result<Opened, AudioError> {
     let stream = MediaSourceStream::new(Box::new(file), symphonia::core::io::MediaSourceStreamOptions::default());
     // No hint: the content decides, not the name.
     let format = symphonia::default::get_probe()

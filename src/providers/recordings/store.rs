@@ -16,7 +16,7 @@ use url::Url;
 
 use super::StoredRecording;
 use super::sniff::{AudioType, MIN_BYTES};
-use crate::model::{Fault, UpstreamError};
+use crate::model::{Fault, UpstreamError, hex};
 
 /// Size of the pieces in which a file goes into the store. Object stores want at least 5 MiB.
 const PART_BYTES: u64 = 8 * 1024 * 1024;
@@ -175,10 +175,6 @@ impl Incoming {
     pub fn head(&self) -> &[u8] {
         &self.head
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn store_error(folder: &FilePath, error: &(dyn std::error::Error + 'static)) -> UpstreamError {

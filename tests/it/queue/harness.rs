@@ -194,9 +194,9 @@ impl TestQueue {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        match timeout(Duration::from_secs(40), reached).await {
-            Ok(job) => job,
-            Err(_) => panic!("not {state}: {:#?}\n{:#?}", self.job(id).await, self.attempts(id).await),
+        match timeout(Duration::from_secs(40), reached).await.ok() {
+            Some(job) => job,
+            None => panic!("not {state}: {:#?}\n{:#?}", self.job(id).await, self.attempts(id).await),
         }
     }
 

@@ -1,13 +1,15 @@
 //! What the stories share.
 
 mod database;
+mod front_door;
 mod gate;
 mod process;
 mod product;
 mod scripted;
 
 pub use database::Database;
+pub use front_door::{FrontDoor, answer, fixture, read, sign};
 pub use gate::{Gate, GatedUpstream};
 pub use process::Process;
-pub use product::Product;
+pub use product::{Product, SECRET};
 pub use scripted::{Answer, ScriptedUpstream};

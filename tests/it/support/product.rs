@@ -27,7 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// Everything that a call meets, from its first job to the outbox.
 pub struct Product {
     db: PgPool,
-    _database: Option<Database>,
+    /// Dropped with this value.
+    own_database: Option<Database>,
     pub standins: Standins,
     pub config: Config,
     settings: Vec<(String, String)>,
@@ -54,7 +55,7 @@ impl Product {
     pub async fn at_rest(settings: &[(&str, &str)]) -> Self {
         let db = Database::fresh().await;
         let mut product = Self::on(db.url(), settings).await;
-        product._database = Some(db);
+        product.own_database = Some(db);
         product
     }
 
@@ -66,7 +67,7 @@ impl Product {
         let db = PgPoolOptions::new().max_connections(10).connect_lazy(url).unwrap();
         let mut product = Self {
             db,
-            _database: None,
+            own_database: None,
             standins,
             config: read(&settings),
             settings,
@@ -149,9 +150,9 @@ impl Product {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        match timeout(PATIENCE, reached).await {
-            Ok(call) => call,
-            Err(_) => panic!("not {state}: {:#?}\n{:#?}", self.call(id).await, self.attempts(id).await),
+        match timeout(PATIENCE, reached).await.ok() {
+            Some(call) => call,
+            None => panic!("not {state}: {:#?}\n{:#?}", self.call(id).await, self.attempts(id).await),
         }
     }
 
@@ -217,6 +218,8 @@ fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
 
 fn read(settings: &[(String, String)]) -> Config {
     let mut values = Values::default();
-    settings.iter().for_each(|(name, value)| values.set(name, value.as_str()));
+    for (name, value) in settings {
+        values.set(name, value.as_str());
+    }
     values.read().unwrap()
 }

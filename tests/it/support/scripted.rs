@@ -43,7 +43,7 @@ pub struct ScriptedUpstream {
 
 struct Script {
     behind: Url,
-    script: Arc<Mutex<VecDeque<Answer>>>,
+    answers: Arc<Mutex<VecDeque<Answer>>>,
     http: reqwest::Client,
 }
 
@@ -57,7 +57,7 @@ impl ScriptedUpstream {
         let script = Arc::<Mutex<VecDeque<Answer>>>::default();
         let endpoint = Script {
             behind: behind.clone(),
-            script: script.clone(),
+            answers: script.clone(),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
         };
         let server = Server::new_with_acceptor(TcpAcceptor::from_tokio(listener).unwrap());
@@ -75,7 +75,7 @@ impl Endpoint for Script {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
-        let next = self.script.lock().unwrap().pop_front();
+        let next = self.answers.lock().unwrap().pop_front();
         if let Some(answer) = next {
             request.take_body().into_bytes().await.ok();
             let mut response = Response::builder().status(StatusCode::from_u16(answer.status).unwrap());
