@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::support::Process;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A `dev` that serves, with its data in a folder of its own.
 struct Dev {
