@@ -4,8 +4,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use goto_automation::cli::{self, Cli};
+use nix::sys::stat::{Mode, umask};
 
 fn main() -> ExitCode {
+    // Recordings and what else is written here concern nobody outside of the group of the service.
+    umask(Mode::from_bits_truncate(0o027));
     let arguments = match Cli::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

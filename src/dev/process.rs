@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use poem::Route;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
@@ -38,11 +38,17 @@ pub struct Options {
 /// Runs until `shutdown`, and leaves nothing running behind.
 pub async fn run(options: &Options, shutdown: &Shutdown) -> anyhow::Result<()> {
     let data_dir = std::path::absolute(&options.data_dir)?;
+    let mut values = Values::from_environment();
+    if options.reset && values.is_set("DATABASE_URL") {
+        bail!(
+            "--reset empties the data folder and leaves the database of DATABASE_URL as it is, which would tear them \
+               apart. Unset DATABASE_URL, or empty that database yourself and name another --data-dir."
+        );
+    }
     if options.reset {
         Postgres::remove(&data_dir).await?;
         State::reset(&data_dir)?;
     }
-    let mut values = Values::from_environment();
     let mut state = State::load(&data_dir)?;
     let port = options.port.or_else(|| values.get("API_PORT")?.trim().parse().ok()).unwrap_or(DEFAULT_PORT);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
@@ -58,7 +64,7 @@ pub async fn run(options: &Options, shutdown: &Shutdown) -> anyhow::Result<()> {
     telemetry::init(&config.app);
     telemetry::announce(&config, "dev");
 
-    let served = serve(options, &config, &state, &standins, &replaced, listener, postgres.as_ref(), shutdown).await;
+    let served = serve(options, &config, &mut state, &standins, &replaced, listener, postgres.as_ref(), shutdown).await;
     standins.stop().await;
     if let Some(postgres) = postgres {
         postgres.stop().await;
@@ -140,7 +146,7 @@ fn overlay(
 async fn serve(
     options: &Options,
     config: &Config,
-    state: &State,
+    state: &mut State,
     standins: &Standins,
     replaced: &[&str],
     listener: TcpListener,
@@ -152,6 +158,13 @@ async fn serve(
         return Ok(());
     }
     let own_database = postgres.is_some();
+    if !own_database && !replaced.is_empty() {
+        tracing::warn!(
+            "THE DATABASE IS THE ONE OF DATABASE_URL: calls that wait in it are worked on here, and {} of them by \
+             stand-ins. Use a database that nobody else needs.",
+            replaced.join(", ")
+        );
+    }
     state.ensure_api_key(&database.pool, own_database).await?;
     let address = listener.local_addr()?;
     let running = running(config, state, standins, replaced, address);

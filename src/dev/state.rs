@@ -87,13 +87,19 @@ impl State {
         self.write()
     }
 
-    /// The key of `dev` can be used: it is put into a database that does not know it.
-    pub(super) async fn ensure_api_key(&self, db: &PgPool, own_database: bool) -> anyhow::Result<()> {
-        let key = ApiKey::parse(&self.api_key).context("the API key of dev is damaged; start with --reset")?;
+    /// The key of `dev` can be used: it is put into a database that does not know it, and a fresh one takes the place of
+    /// one that was revoked.
+    pub(super) async fn ensure_api_key(&mut self, db: &PgPool, own_database: bool) -> anyhow::Result<()> {
         let scopes: Vec<String> = Scope::ALL.iter().map(ToString::to_string).collect();
         let ends = (!own_database).then(|| clock::now() + FOREIGN_KEY_LIFE);
-        store::keys::renew(db, "dev", key.prefix(), &key.hash(), &scopes, ends).await?;
-        Ok(())
+        loop {
+            let key = ApiKey::parse(&self.api_key).context("the API key of dev is damaged; start with --reset")?;
+            if store::keys::renew(db, "dev", key.prefix(), &key.hash(), &scopes, ends).await? {
+                return Ok(());
+            }
+            ApiKey::generate().expose().clone_into(&mut self.api_key);
+            self.write()?;
+        }
     }
 
     fn write(&self) -> anyhow::Result<()> {

@@ -21,6 +21,8 @@ use crate::store::{self, Guarded};
 const LIMIT: Duration = Duration::from_secs(1);
 /// A job that is due for longer shows that too few workers run.
 const LATE_SECONDS: f64 = 60.0;
+/// Workers look at least once a second: a job that is due for longer while none runs shows that there is none.
+const IDLE_SECONDS: f64 = 5.0;
 
 /// How a part stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -158,10 +160,14 @@ async fn database_and_queue(db: &PgPool) -> (Component, Component) {
 }
 
 fn queue_component(standing: &queue::Standing) -> Component {
+    let seconds = standing.oldest_due_seconds.round();
+    if standing.running == 0 && standing.oldest_due_seconds > IDLE_SECONDS {
+        let detail = format!("{} jobs are due and nobody takes them. Start `goto-automation worker`.", standing.due);
+        return Component::because(Status::Degraded, detail);
+    }
     if standing.oldest_due_seconds <= LATE_SECONDS {
         return Component::ok();
     }
-    let seconds = standing.oldest_due_seconds.round();
     let detail = format!("{} jobs are due, the oldest for {seconds} s. Is a worker running?", standing.due);
     Component::because(Status::Degraded, detail)
 }

@@ -47,7 +47,8 @@ pub async fn insert(
     .await
 }
 
-/// Keeps a key that may be there already: then it gets these scopes and this end, and is no longer revoked.
+/// Keeps a key that may be there already: then it gets these scopes and this end. False if somebody has revoked it,
+/// which is final.
 pub async fn renew(
     db: &PgPool,
     name: &str,
@@ -55,11 +56,12 @@ pub async fn renew(
     hash: &[u8],
     scopes: &[String],
     expires_at: Option<DateTime<Utc>>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+) -> Result<bool, sqlx::Error> {
+    let kept = sqlx::query!(
         "INSERT INTO api_keys (id, name, prefix, hash, scopes, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (prefix) DO UPDATE
-         SET hash = excluded.hash, scopes = excluded.scopes, expires_at = excluded.expires_at, revoked_at = NULL",
+         SET scopes = excluded.scopes, expires_at = excluded.expires_at
+         WHERE api_keys.revoked_at IS NULL AND api_keys.hash = excluded.hash",
         Uuid::now_v7(),
         name,
         prefix,
@@ -69,7 +71,7 @@ pub async fn renew(
     )
     .execute(db)
     .await?;
-    Ok(())
+    Ok(kept.rows_affected() == 1)
 }
 
 /// A key that may be used now: its hash, to be compared in constant time, and its scopes.

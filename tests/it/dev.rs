@@ -128,6 +128,22 @@ async fn what_was_there_is_there_after_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_stays_revoked_and_a_fresh_one_takes_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let dev = Dev::start(&folder).await;
+    let key = dev.text("api_key").to_owned();
+    assert!(run(&["keys", "revoke", key.split('_').nth(1).unwrap()], &folder).status.success());
+    dev.interrupt().await;
+
+    let again = Dev::start(&folder).await;
+    assert_ne!(again.text("api_key"), key);
+    let calls = format!("{}/api/calls/", again.text("url"));
+    assert_eq!(again.http.get(&calls).bearer_auth(&key).send().await.unwrap().status(), 401);
+    again.get(&calls).await;
+    again.interrupt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_second_dev_on_a_data_folder_is_told_so() {
     let folder = tempfile::tempdir().unwrap();
     let dev = Dev::start(&folder).await;
