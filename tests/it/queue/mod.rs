@@ -2,6 +2,7 @@
 
 mod crashes;
 mod harness;
+mod neighbours;
 
 use goto_automation::model::CallId;
 use goto_automation::queue::{self, NewJob, Retried};
