@@ -81,9 +81,8 @@ pub async fn insert(
     Ok(id.map(CallId))
 }
 
-/// A known call, as far as a repeated webhook needs it; locked, so that two bodies that both bring its recording do
-/// so one after the other.
-pub async fn find_for_update(
+/// The call that the sender knows by this id.
+pub async fn find(
     db: &mut PgConnection,
     source: &str,
     external_id: &str,
@@ -93,7 +92,7 @@ pub async fn find_for_update(
         r#"SELECT id, external_id, state, state_reason, waiting_until, direction, caller_name, caller_number,
                called_name, called_number, started_at, ended_at, duration_seconds, recording, recording_url, run,
                notify_round, created_at, occurred_at AS "occurred_at!"
-           FROM calls WHERE source = $1 AND external_id = $2 FOR NO KEY UPDATE"#,
+           FROM calls WHERE source = $1 AND external_id = $2"#,
         source,
         external_id
     )
