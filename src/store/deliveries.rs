@@ -99,15 +99,17 @@ pub async fn of_call(db: &PgPool, call_id: CallId) -> std::result::Result<Vec<De
     .await
 }
 
-/// Says that the message is about to leave. `repeat` = an earlier try may have arrived.
-pub async fn begin_sending(db: &PgPool, fence: Fence, id: DeliveryId, repeat: bool) -> Result<()> {
+/// Says that the message is about to leave. `repeat` = an earlier try may have arrived. Refused, like a lost lease, when
+/// somebody has moved the row since it was read.
+pub async fn begin_sending(db: &PgPool, fence: Fence, delivery: &DeliveryRow, repeat: bool) -> Result<()> {
     let begun = sqlx::query!(
         "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
-         UPDATE deliveries SET state = 'sending', repeated = repeated OR $4, updated_at = now()
-         FROM fence WHERE deliveries.id = $3",
+         UPDATE deliveries SET state = 'sending', repeated = repeated OR $5, updated_at = now()
+         FROM fence WHERE deliveries.id = $3 AND deliveries.updated_at = $4",
         fence.job_id.0,
         fence.token,
-        id.0,
+        delivery.id,
+        delivery.updated_at,
         repeat
     )
     .execute(db)

@@ -3,6 +3,7 @@
 mod api;
 mod commands;
 mod layers;
+mod operators;
 mod outage;
 mod pipeline;
 mod postgres;
