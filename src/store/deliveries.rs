@@ -126,6 +126,8 @@ pub async fn settle(
     reference: Option<&str>,
     detail: Option<&str>,
 ) -> Result<()> {
+    // Both are words of the other side, and PostgreSQL keeps no NUL.
+    let plain = |text: &str| text.replace('\0', "");
     let settled = sqlx::query!(
         "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
          UPDATE deliveries SET state = $4, reference = coalesce($5, reference), detail = $6, updated_at = now()
@@ -134,8 +136,8 @@ pub async fn settle(
         fence.token,
         id.0,
         state.as_str(),
-        reference,
-        detail
+        reference.map(plain),
+        detail.map(plain)
     )
     .execute(db)
     .await?;
