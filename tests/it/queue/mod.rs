@@ -3,6 +3,7 @@
 mod crashes;
 mod harness;
 mod neighbours;
+mod network;
 
 use goto_automation::model::CallId;
 use goto_automation::queue::{self, NewJob, Retried};

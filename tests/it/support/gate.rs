@@ -1,12 +1,15 @@
 //! A gate in front of an upstream: lets everything pass, or holds requests or answers until it is told otherwise.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use sqlx::postgres::PgConnectOptions;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
@@ -31,8 +34,45 @@ pub struct GatedUpstream {
     _door: AbortOnDropHandle<()>,
 }
 
+/// Where a gate leads.
+#[derive(Clone)]
+enum Upstream {
+    Address(SocketAddr),
+    Socket(PathBuf),
+}
+
+impl Upstream {
+    async fn connect(
+        &self,
+    ) -> std::io::Result<(Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>)> {
+        Ok(match self {
+            Self::Address(address) => {
+                let (from, to) = TcpStream::connect(address).await?.into_split();
+                (Box::new(from), Box::new(to))
+            }
+            Self::Socket(path) => {
+                let (from, to) = UnixStream::connect(path).await?.into_split();
+                (Box::new(from), Box::new(to))
+            }
+        })
+    }
+}
+
 impl GatedUpstream {
     pub async fn to(upstream: SocketAddr) -> Self {
+        Self::before(Upstream::Address(upstream)).await
+    }
+
+    /// In front of the database of this address, which is one of a socket; gives back its address through the gate, too.
+    pub async fn to_database(url: &str) -> (Self, String) {
+        let behind = PgConnectOptions::from_str(url).unwrap();
+        let socket = behind.get_socket().unwrap().join(format!(".s.PGSQL.{}", behind.get_port()));
+        let gate = Self::before(Upstream::Socket(socket)).await;
+        let url = format!("postgres://postgres@{}/{}", gate.address, behind.get_database().unwrap());
+        (gate, url)
+    }
+
+    async fn before(upstream: Upstream) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (gate, seen) = watch::channel(Gate::Open);
@@ -42,12 +82,11 @@ impl GatedUpstream {
         let open = connections.clone();
         let door = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (seen, counted, open) = (seen.clone(), counted.clone(), open.clone());
+                let (upstream, seen, counted, open) = (upstream.clone(), seen.clone(), counted.clone(), open.clone());
                 tokio::spawn(async move {
-                    let Ok(server) = TcpStream::connect(upstream).await else { return };
+                    let Ok((from_server, to_server)) = upstream.connect().await else { return };
                     open.fetch_add(1, Ordering::SeqCst);
                     let (from_client, to_client) = client.into_split();
-                    let (from_server, to_server) = server.into_split();
                     tokio::join!(
                         pump(from_client, to_server, seen.clone(), Gate::HoldRequests, Some(counted)),
                         pump(from_server, to_client, seen, Gate::HoldAnswers, None),
