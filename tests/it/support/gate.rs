@@ -31,6 +31,7 @@ pub struct GatedUpstream {
     gate: watch::Sender<Gate>,
     bytes: Arc<AtomicUsize>,
     connections: Arc<AtomicUsize>,
+    burial: watch::Sender<()>,
     _door: AbortOnDropHandle<()>,
 }
 
@@ -80,22 +81,25 @@ impl GatedUpstream {
         let counted = bytes.clone();
         let connections = Arc::<AtomicUsize>::default();
         let open = connections.clone();
+        let (burial, buried) = watch::channel(());
         let door = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                let mut buried = buried.clone();
+                buried.mark_unchanged();
                 let (upstream, seen, counted, open) = (upstream.clone(), seen.clone(), counted.clone(), open.clone());
                 tokio::spawn(async move {
                     let Ok((from_server, to_server)) = upstream.connect().await else { return };
                     open.fetch_add(1, Ordering::SeqCst);
                     let (from_client, to_client) = client.into_split();
                     tokio::join!(
-                        pump(from_client, to_server, seen.clone(), Gate::HoldRequests, Some(counted)),
-                        pump(from_server, to_client, seen, Gate::HoldAnswers, None),
+                        pump(from_client, to_server, seen.clone(), buried.clone(), Gate::HoldRequests, Some(counted)),
+                        pump(from_server, to_client, seen, buried, Gate::HoldAnswers, None),
                     );
                     open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
-        Self { address, gate, bytes, connections, _door: AbortOnDropHandle::new(door) }
+        Self { address, gate, bytes, connections, burial, _door: AbortOnDropHandle::new(door) }
     }
 
     pub fn set(&self, gate: Gate) {
@@ -109,6 +113,11 @@ impl GatedUpstream {
             sleep(Duration::from_millis(10)).await;
         }
         self.set(Gate::Open);
+    }
+
+    /// From now on nothing passes through the connections that there are, and nobody is told; new ones work.
+    pub fn bury_connections(&self) {
+        self.burial.send_replace(());
     }
 
     /// The same address as `url`, through the gate.
@@ -135,6 +144,7 @@ async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut gate: watch::Receiver<Gate>,
+    buried: watch::Receiver<()>,
     held_by: Gate,
     counted: Option<Arc<AtomicUsize>>,
 ) {
@@ -142,6 +152,9 @@ async fn pump(
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         if let Some(counted) = &counted {
             counted.fetch_add(count, Ordering::SeqCst);
+        }
+        if buried.has_changed().is_ok_and(|changed| changed) {
+            std::future::pending::<()>().await;
         }
         let passes = gate.wait_for(|gate| *gate != held_by).await.is_ok_and(|gate| *gate != Gate::Shut);
         if !passes || to.write_all(&buffer[..count]).await.is_err() {
