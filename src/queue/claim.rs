@@ -57,17 +57,16 @@ impl Claimer {
                 }
                 continue;
             }
-            match self.claim(&wanted, &mut unsure).await {
-                Some(until_next) => {
-                    let next = Instant::now() + until_next.min(LONGEST_SLEEP);
-                    // A claim for some lanes knows nothing of the others: only a look at all may put off the next one.
-                    next_look = if due { next } else { next_look.min(next) };
+            if let Some(until_next) = self.claim(&wanted, &mut unsure).await {
+                let next = Instant::now() + until_next.min(LONGEST_SLEEP);
+                // A claim for some lanes knows nothing of the others: only a look at all may put off the next one.
+                next_look = if due { next } else { next_look.min(next) };
+            } else {
+                for &lane in &wanted {
+                    self.lanes[lane].0.mark();
                 }
-                None => {
-                    wanted.iter().for_each(|&i| self.lanes[i].0.mark());
-                    // The link has paused already where the database is away; this is for a claim that it refuses.
-                    tokio::time::sleep(REFUSED_PAUSE).await;
-                }
+                // The link has paused already where the database is away; this is for a claim that it refuses.
+                tokio::time::sleep(REFUSED_PAUSE).await;
             }
         }
         if let Some(token) = unsure {

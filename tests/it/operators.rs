@@ -54,7 +54,7 @@ async fn two_reruns_at_once_leave_one_pipeline() {
     let product = Product::at_rest(&[]).await;
     let id = product.ring("appointment").await;
     let again = || rerun::rerun(product.pool(), &product.waker, id, "download", false);
-    let (first, second) = at_once(product.pool(), id, again(), again()).await;
+    let (first, second) = at_once(product.pool(), id, Box::pin(again()), Box::pin(again())).await;
     assert_eq!((first.unwrap(), second.unwrap()), (2, 3));
     assert_eq!(open_runs(product.pool(), id).await, [3]);
 }
@@ -69,7 +69,7 @@ async fn a_retry_during_a_rerun_does_not_revive_the_earlier_run() {
         .unwrap();
     let rerun = rerun::rerun(product.pool(), &product.waker, id, "download", false);
     let retry = queue::retry(product.pool(), &product.waker, job);
-    let (run, retried) = at_once(product.pool(), id, rerun, retry).await;
+    let (run, retried) = at_once(product.pool(), id, Box::pin(rerun), Box::pin(retry)).await;
     assert_eq!(run.unwrap(), 2);
     assert!(matches!(retried.unwrap(), Retried::Refused(_)));
     assert_eq!(open_runs(product.pool(), id).await, [2]);
@@ -88,7 +88,7 @@ async fn two_bodies_that_bring_the_same_recording_begin_one_run() {
     receive(None).await.unwrap();
     let id: uuid::Uuid = sqlx::query_scalar("SELECT id FROM calls").fetch_one(product.pool()).await.unwrap();
     let url = Some("https://recordings.example.com/1.wav");
-    let (first, second) = at_once(product.pool(), CallId(id), receive(url), receive(url)).await;
+    let (first, second) = at_once(product.pool(), CallId(id), Box::pin(receive(url)), Box::pin(receive(url))).await;
     first.unwrap();
     second.unwrap();
     assert_eq!(open_runs(product.pool(), CallId(id)).await, [2]);
