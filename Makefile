@@ -22,7 +22,7 @@ deny:
 	else echo "note: deny.toml is not checked, because cargo-deny is not installed (cargo install cargo-deny)"; fi
 
 doc: ## the documentation of the code, without warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 
 check: lint sqlx-check test doc ## all that has to be green before a change goes in
 

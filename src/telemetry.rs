@@ -21,7 +21,8 @@ use crate::config::{AppConfig, Config, Feature, LogFormat};
 use crate::model::clock;
 
 /// Libraries that speak of their own matters at info and debug; heard from warn on unless `LOG_LEVEL` names them.
-const NOISY: [&str; 8] = ["sqlx", "hyper", "hyper_util", "h2", "reqwest", "rustls", "tower", "object_store"];
+const NOISY: [&str; 10] =
+    ["sqlx", "hyper", "hyper_util", "h2", "reqwest", "rustls", "tower", "object_store", "poem", "apalis_core"];
 /// What every JSON line has besides the fields of its spans and its own.
 const FIXED: [&str; 4] = ["timestamp", "level", "target", "message"];
 

@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apalis_core::task::Task;
-use apalis_core::task::builder::TaskBuilder;
-use apalis_core::task::task_id::TaskId;
+use apalis::prelude::{Task, TaskBuilder, TaskId};
 use sqlx::PgConnection;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;

@@ -5,8 +5,7 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::task::{Context, Poll};
 
-use apalis_core::error::BoxDynError;
-use apalis_core::task::Task;
+use apalis::prelude::{BoxDynError, Task};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::task::JoinHandle;

@@ -119,7 +119,8 @@ pub const NOT_READY_DEADLINE: Duration = Duration::from_hours(24);
 /// How long a key, a quota or a provider that names its own times is waited for.
 pub const PAUSED_DEADLINE: Duration = Duration::from_hours(168);
 
-/// Delays of the looks for something that is not there yet (goto-connect.md section 4), then the last one for ever.
+/// Delays of the looks for something that is not there yet: GoTo attaches recordings seconds to tens of minutes after
+/// a call. Then the last one for ever.
 const NOT_READY_LADDER: [u64; 9] = [15, 30, 60, 120, 300, 600, 1_200, 2_400, 3_600];
 /// Delays of the looks at a provider that refuses everybody.
 const PAUSED_LADDER: [u64; 4] = [60, 300, 900, 3_600];

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use apalis_core::monitor::Monitor;
-use apalis_core::task::data::Data;
-use apalis_core::worker::builder::WorkerBuilder;
+use apalis::prelude::{Data, Monitor, WorkerBuilder};
 use async_trait::async_trait;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{Notify, mpsc};

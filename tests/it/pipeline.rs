@@ -1,11 +1,13 @@
 //! A call's way from its first job to the outbox.
 
+use futures::future::join_all;
 use goto_automation::model::Speaker;
+use goto_automation::pipeline::rerun::rerun;
 use goto_automation::store;
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::Product;
+use crate::support::{Product, body};
 
 #[tokio::test]
 async fn a_call_goes_all_the_way() {
@@ -77,6 +79,42 @@ async fn every_word_stands_with_the_right_speaker_and_at_the_right_time(#[case] 
         let spoken: Vec<String> = spoken.into_iter().map(|(word, _)| word).collect();
         assert_eq!(heard, spoken, "what the {speaker} says");
     }
+}
+
+#[tokio::test]
+async fn a_hundred_webhooks_at_once_are_one_call_and_one_message() {
+    let product = Product::start().await;
+    let url = product.standins.recordings_url.join("appointment.wav").unwrap();
+    let body = body("call-0001", Some(url.as_str()));
+    let receipts = join_all((0..100).map(|_| product.post(&body))).await;
+    let count =
+        |word: &str| receipts.iter().filter(|(status, receipt)| *status == 202 && receipt["status"] == word).count();
+    assert_eq!((count("accepted"), count("duplicate")), (1, 99));
+    product.until(receipts[0].1["call_id"].as_str().unwrap().parse().unwrap(), "completed").await;
+    product.drain().await;
+    assert_eq!(product.count("SELECT count(*) FROM calls").await, 1);
+    assert_eq!((product.standins.outbox.slack().len(), product.standins.outbox.mail().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_call_run_again_keeps_what_was_and_sends_nothing_unless_asked() {
+    let product = Product::start().await;
+    let id = product.ring("double-charge").await;
+    product.until(id, "completed").await;
+    let again = async |step: &str, send_again| {
+        let run = rerun(product.pool(), &product.waker, id, step, send_again).await.unwrap();
+        product.until(id, "completed").await;
+        product.drain().await;
+        (run, product.standins.outbox.slack().len(), product.standins.outbox.mail().len())
+    };
+    let asked = product.standins.requests("speech");
+    assert_eq!(again("analyze", false).await, (2, 1, 1));
+    assert_eq!(product.standins.requests("speech"), asked, "the transcript is kept");
+    assert_eq!(product.count("SELECT count(*) FROM call_summaries WHERE summary IS NOT NULL").await, 2);
+    assert_eq!(again("notify", true).await, (3, 2, 2));
+    assert_eq!(again("download", false).await, (4, 2, 2));
+    let refused = rerun(product.pool(), &product.waker, id, "resolve", false).await.unwrap_err();
+    assert!(refused.to_string().contains("download, transcribe, analyze, notify"), "{refused}");
 }
 
 #[tokio::test]

@@ -51,6 +51,18 @@ async fn a_database_goes_with_its_test() {
 }
 
 #[tokio::test]
+async fn nobody_else_can_reach_the_server() {
+    let folder = DataFolder::new();
+    let postgres = folder.start().await;
+    // postgres://postgres@%2Ftmp%2Fgta-...:5432/...
+    let socket = postgres.url().split('@').nth(1).unwrap().split(':').next().unwrap().replace("%2F", "/");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(Path::new(&socket)), 0o700, "only the server's user may enter the folder of its socket");
+    assert_eq!(mode(&Path::new(&socket).join(".s.PGSQL.5432")), 0o700);
+    postgres.stop().await;
+}
+
+#[tokio::test]
 async fn what_was_written_is_there_after_every_kind_of_stop() {
     let folder = DataFolder::new();
     let postgres = folder.start().await;

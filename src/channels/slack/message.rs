@@ -37,7 +37,7 @@ pub fn message(brief: &CallBrief, envelope: &Envelope) -> Value {
         blocks.push(json!({"type": "context", "elements": [markdown(notice)]}));
     }
     if let Some(judgement) = wording.judgement {
-        let sign = if judgement.urgent { ":red_circle: " } else { "" };
+        let sign = if judgement.urgent { "🔴 " } else { "" };
         let judged = format!("{sign}Urgency (AI): *{}*  ·  Mood (AI): *{}*", judgement.urgency, judgement.mood);
         blocks.push(json!({"type": "context", "elements": [markdown(&judged)]}));
     }

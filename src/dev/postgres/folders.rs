@@ -215,7 +215,10 @@ fn open_own(path: &Path, truncate: bool) -> anyhow::Result<File> {
 
 /// A folder with an unforeseeable name that only the server's user (and root) may enter.
 fn socket_folder(prefix: &str, user: Option<&User>) -> anyhow::Result<PathBuf> {
-    let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(SOCKETS).context("no folder for the socket")?;
+    // Whoever enters is the cluster's superuser, and a superuser runs programs as the server's user.
+    let private = fs::Permissions::from_mode(0o700);
+    let builder = &mut tempfile::Builder::new();
+    let folder = builder.prefix(prefix).permissions(private).tempdir_in(SOCKETS).context("no folder for the socket")?;
     give_to(folder.path(), user)?;
     Ok(folder.keep())
 }

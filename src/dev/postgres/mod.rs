@@ -41,6 +41,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// Settings of every cluster. The log names no statements and no row values: they hold what people said.
 const SETTINGS: &[&str] = &[
     "listen_addresses=",
+    "unix_socket_permissions=0700",
     "timezone=UTC",
     "log_timezone=UTC",
     "log_min_error_statement=panic",

@@ -13,7 +13,7 @@ const MOST_TOPICS: usize = 10;
 const LONGEST_TEXT: usize = 800;
 
 /// The schema in the subset that strict mode allows: every property required, no additional ones, "optional" = null
-/// (openai.md section 6.2).
+/// (<https://platform.openai.com/docs/guides/structured-outputs>).
 pub(super) fn schema() -> Value {
     let object = |properties: Value| {
         let required: Vec<&String> = properties.as_object().into_iter().flat_map(|map| map.keys()).collect();

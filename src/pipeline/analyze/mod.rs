@@ -21,7 +21,7 @@ pub(super) const POLICY: StepPolicy = StepPolicy {
     backoff: Backoff { first: Duration::from_secs(30), factor: 8.0, longest: Duration::from_hours(18) },
 };
 
-/// Hidden reasoning counts against it, so it is a floor, not a luxury (openai.md section 6.1).
+/// Hidden reasoning counts against it, so it is a floor, not a luxury.
 const MAX_OUTPUT_TOKENS: u32 = 4_000;
 
 pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done, StepError> {

@@ -4,7 +4,7 @@ use super::Piece;
 
 /// Loudness is looked at in steps of this length.
 const FRAME_MS: usize = 20;
-/// A frame whose RMS is above this is voice; below it nothing is sent (openai.md section 5, audio.md section 7).
+/// A frame whose RMS is above this is voice; below it nothing is sent: models invent words for silence, and are paid for it.
 const VOICE_DBFS: f64 = -50.0;
 /// A pause of this length ends a piece: mostly the other side speaks then.
 const PAUSE_FRAMES: usize = 800 / FRAME_MS;

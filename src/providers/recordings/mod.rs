@@ -1,6 +1,6 @@
 //! Downloads recordings from hosts that nobody has to trust, into the store.
 //!
-//! What a URL may be stands in [`guard`], what the first bytes must be in [`sniff`], how a recording gets its name in
+//! What a URL may be stands in [`guard`], what the first bytes must be in [`mod@sniff`], how a recording gets its name in
 //! [`store`]. Here: the requests, their limits, and what each answer means.
 
 use std::fs::File;

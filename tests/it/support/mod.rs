@@ -11,5 +11,5 @@ pub use database::Database;
 pub use front_door::{FrontDoor, answer, fixture, read, sign};
 pub use gate::{Gate, GatedUpstream};
 pub use process::Process;
-pub use product::{Product, SECRET};
+pub use product::{Product, SECRET, body};
 pub use scripted::{Answer, ScriptedUpstream};

@@ -5,17 +5,22 @@ use std::time::Duration;
 use goto_automation::app;
 use goto_automation::config::{Config, Values};
 use goto_automation::dev::standins::{Fixtures, Standins};
-use goto_automation::model::{CallId, Direction, NewCall, Party};
-use goto_automation::queue::{self, NewJob, Waker};
+use goto_automation::http;
+use goto_automation::model::CallId;
+use goto_automation::providers::http_client;
+use goto_automation::queue::{self, Waker};
 use goto_automation::shutdown::Shutdown;
 use goto_automation::store;
 use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::front_door::{answer, sign};
 use super::{Database, Process};
 
 /// The secret with which tests sign webhooks.
@@ -34,7 +39,10 @@ pub struct Product {
     settings: Vec<(String, String)>,
     pub waker: Waker,
     shutdown: Shutdown,
+    webhook: String,
+    http: reqwest::Client,
     work: Option<AbortOnDropHandle<()>>,
+    _door: AbortOnDropHandle<()>,
     _store: TempDir,
 }
 
@@ -64,21 +72,33 @@ impl Product {
         let standins = Standins::start(Fixtures::embedded()).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let settings = [defaults(url, &standins, folder.path()), owned(settings)].concat();
-        let db = PgPoolOptions::new().max_connections(10).connect_lazy(url).unwrap();
-        let mut product = Self {
-            db,
+        let config = read(&settings);
+        let shutdown = Shutdown::new();
+        let database = app::Database::new(config.require_database().unwrap()).unwrap();
+        database.ready(true, &shutdown).await.unwrap();
+        let waker = Waker::default();
+        database.spawn_notifier(&waker, &shutdown);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let webhook = format!("http://{}/webhooks/goto/call-ended", listener.local_addr().unwrap());
+        let routes = http::routes(app::doors(&config, &database, waker.clone()).unwrap());
+        let door = {
+            let (config, shutdown) = (config.clone(), shutdown.clone());
+            tokio::spawn(async move { app::serve(&config, listener, routes, &shutdown).await.unwrap() })
+        };
+        Self {
+            db: PgPoolOptions::new().max_connections(10).connect_lazy(url).unwrap(),
             own_database: None,
             standins,
-            config: read(&settings),
+            config,
             settings,
-            waker: Waker::default(),
-            shutdown: Shutdown::new(),
+            waker,
+            shutdown,
+            webhook,
+            http: http_client::client().unwrap(),
             work: None,
+            _door: AbortOnDropHandle::new(door),
             _store: folder,
-        };
-        product.database().ready(true, &product.shutdown).await.unwrap();
-        product.shutdown = Shutdown::new();
-        product
+        }
     }
 
     /// Lays further settings over those that are there, for workers that are started after this.
@@ -114,25 +134,18 @@ impl Product {
         self.ring_with(Some(url.as_str())).await
     }
 
-    /// A call with any recording address, or none.
+    /// A call with any recording address, or none: a signed webhook, as its sender posts it.
     pub async fn ring_with(&self, recording_url: Option<&str>) -> CallId {
-        let call = NewCall {
-            external_id: format!("call-{}", uuid::Uuid::now_v7()),
-            direction: Direction::Inbound,
-            caller: Party { name: Some("Example Caller".to_owned()), number: Some("+15550100002".to_owned()) },
-            called: Party { name: Some("Support".to_owned()), number: Some("+15550100001".to_owned()) },
-            started_at: Some("2026-01-05T10:00:00Z".parse().unwrap()),
-            ended_at: Some("2026-01-05T10:04:08Z".parse().unwrap()),
-            duration_seconds: Some(248),
-            recording_url: recording_url.map(str::to_owned),
-        };
-        let mut transaction = self.pool().begin().await.unwrap();
-        let id = store::calls::insert(&mut transaction, "signed", &call).await.unwrap().unwrap();
-        let step = if recording_url.is_some() { "download" } else { "notify" };
-        queue::enqueue(&mut transaction, &[NewJob::new(step, id, 1)]).await.unwrap();
-        transaction.commit().await.unwrap();
-        self.waker.wake(step);
-        id
+        let (status, receipt) = self.post(&body(&format!("call-{}", uuid::Uuid::now_v7()), recording_url)).await;
+        assert_eq!((status, &receipt["status"]), (202, &json!("accepted")), "{receipt}");
+        receipt["call_id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Posts a body, signed.
+    pub async fn post(&self, body: &Value) -> (u16, Value) {
+        let bytes = serde_json::to_vec(body).unwrap();
+        let signature = sign(&bytes, SECRET);
+        answer(self.http.post(&self.webhook).header("X-GoTo-Signature", signature).body(bytes)).await
     }
 
     pub async fn call(&self, id: CallId) -> store::calls::CallRow {
@@ -180,6 +193,16 @@ impl Product {
     pub async fn count(&self, question: &'static str) -> i64 {
         sqlx::query_scalar(question).fetch_one(self.pool()).await.unwrap()
     }
+}
+
+/// What a sender tells about a call that has ended.
+pub fn body(call_id: &str, recording_url: Option<&str>) -> Value {
+    json!({"event_type": "call.ended", "timestamp": "2026-01-05T10:04:09Z", "data": {
+        "call_id": call_id, "direction": "inbound",
+        "caller": {"name": "Example Caller", "number": "+15550100002"},
+        "called": {"name": "Support", "number": "+15550100001"},
+        "start_time": "2026-01-05T10:00:00Z", "end_time": "2026-01-05T10:04:08Z", "duration": 248,
+        "recording_url": recording_url, "status": "completed"}})
 }
 
 /// The settings that lead every client of the product to the stand-ins.
