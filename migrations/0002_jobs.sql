@@ -83,7 +83,16 @@ BEGIN
     IF touched IS NULL THEN
         RETURN NULL;
     END IF;
+    -- A job may end without its handler: parked, waited in vain, out of attempts, cancelled. The message that it was for
+    -- must not look as if somebody would still send it.
+    UPDATE deliveries d
+    SET state = CASE d.state WHEN 'sending' THEN 'unknown' ELSE 'failed' END,
+        detail = coalesce(d.detail, n.reason), updated_at = now()
+    FROM new_rows n JOIN old_rows o ON o.id = n.id
+    WHERE n.state IN ('failed', 'cancelled') AND n.state <> o.state
+      AND d.id = n.target AND d.state IN ('pending', 'sending');
     -- Two jobs of one call may end at the same time in two transactions: the second waits here and then sees the first.
+    -- What the first has made due may be younger than the second's now(), which is the start of its transaction.
     -- In id order, so that two batches cannot lock each other out; NO KEY, so that inserts with a foreign key pass.
     PERFORM 1 FROM calls WHERE id = ANY (touched) ORDER BY id FOR NO KEY UPDATE;
     UPDATE calls c
@@ -104,7 +113,7 @@ BEGIN
         CROSS JOIN LATERAL (
             SELECT coalesce(bool_or(state = 'failed' AND critical), false) AS failed,
                    coalesce(bool_or(state IN ('available', 'running')), false) AS open,
-                   coalesce(bool_or(state = 'running' OR (state = 'available' AND run_at <= now())), false) AS busy,
+                   coalesce(bool_or(state = 'running' OR (state = 'available' AND run_at <= clock_timestamp())), false) AS busy,
                    min(reason) FILTER (WHERE state = 'failed' AND critical) AS failed_reason,
                    min(reason) FILTER (WHERE state = 'failed') AS any_failed_reason,
                    (array_agg(reason ORDER BY run_at) FILTER (WHERE state = 'available'))[1] AS wait_reason,

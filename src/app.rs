@@ -26,8 +26,9 @@ use crate::store;
 const POOL_SIZE: u32 = 20;
 /// How long a query waits for a connection while the database is away.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
-/// No query of the product takes longer; one that does is stopped by the server.
-const STATEMENT_LIMIT: &str = "30s";
+/// What the server may do for the product's connections: stop a query that takes longer, and end a transaction whose
+/// client was frozen or cut off in the middle, because its locks would keep a job from being rescued.
+const SERVER_LIMITS: [(&str, &str); 2] = [("statement_timeout", "20s"), ("idle_in_transaction_session_timeout", "20s")];
 /// Longest pause between looks at a database that is away at start.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
@@ -49,7 +50,7 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(POOL_SIZE)
             .acquire_timeout(ACQUIRE_LIMIT)
-            .connect_lazy_with(options.clone().options([("statement_timeout", STATEMENT_LIMIT)]));
+            .connect_lazy_with(options.clone().options(SERVER_LIMITS));
         Ok(Self { pool, options, listen_options })
     }
 

@@ -18,7 +18,12 @@ fn main() -> ExitCode {
         }
     };
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => ExitCode::from(runtime.block_on(cli::run(arguments))),
+        Ok(runtime) => {
+            let code = runtime.block_on(cli::run(arguments));
+            // Not awaited: blocking threads that nobody needs any more, such as a look-up of a name that never ends.
+            runtime.shutdown_background();
+            ExitCode::from(code)
+        }
         Err(error) => {
             eprintln!("The process cannot start its threads: {error}.");
             ExitCode::FAILURE

@@ -4,7 +4,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 
 use super::call_ended::{self, Event, Rejection};
 use super::{DOWNLOAD, NOTIFY};
-use crate::model::{CallId, NewCall};
+use crate::model::{CallId, NewCall, RecordingState};
 use crate::queue::{self, NewJob, Waker};
 use crate::store;
 
@@ -13,6 +13,8 @@ pub const SIGNED: &str = "signed";
 
 /// Number of a call's first run.
 const FIRST_RUN: i32 = 1;
+/// What stands at a call that was not recorded.
+const NO_RECORDING: &str = RecordingState::None.as_str();
 
 /// What became of a body. Whatever it is, it is durable.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,18 +95,26 @@ async fn take_known_call(
     body: &[u8],
     call: NewCall,
 ) -> Result<(Received, Option<&'static str>), sqlx::Error> {
-    let known = store::calls::find_for_update(db, source, &call.external_id).await?.ok_or(sqlx::Error::RowNotFound)?;
+    let find = async |db: &mut PgConnection| {
+        store::calls::find(db, source, &call.external_id).await?.ok_or(sqlx::Error::RowNotFound)
+    };
+    let mut known = find(db).await?;
     let call_id = CallId(known.id);
     store::events::insert(db, source, body, "duplicate", None, Some(call_id)).await?;
     let mut step = None;
-    if let (Some(url), "none") = (&call.recording_url, known.recording.as_str()) {
-        // The messages of the earlier run, which told of a call without a recording, are not wanted any more. Here the
-        // call is locked before its jobs, because only its row says that nobody else has attached the recording: should
-        // a worker end one of those jobs right now, PostgreSQL breaks the tie and one side tries again.
-        queue::cancel_open_of_call(db, known.id).await?;
-        let run = store::calls::attach_recording(db, call_id, url).await?;
-        queue::enqueue(db, &[NewJob::new(DOWNLOAD, call_id, run)]).await?;
-        step = Some(DOWNLOAD);
+    if let Some(url) = &call.recording_url
+        && known.recording == NO_RECORDING
+    {
+        queue::hold_call(db, known.id).await?;
+        // Another body may have brought it meanwhile; from here on, none can.
+        known = find(db).await?;
+        if known.recording == NO_RECORDING {
+            // The messages of the earlier run, which told of a call without a recording, are not wanted any more.
+            queue::cancel_open_of_call(db, known.id).await?;
+            let run = store::calls::attach_recording(db, call_id, url).await?;
+            queue::enqueue(db, &[NewJob::new(DOWNLOAD, call_id, run)]).await?;
+            step = Some(DOWNLOAD);
+        }
     }
     Ok((Received::Duplicate { call_id, external_id: call.external_id }, step))
 }

@@ -59,26 +59,27 @@ async fn deliver(rooms: &Rooms, job: &Job, lease: &Lease, call: &CallRow, id: De
         tracing::warn!("The delivery is gone; nobody to tell.");
         return Ok(Done::end());
     };
-    let Some(channel) = rooms.channels.iter().find(|channel| channel.name() == delivery.channel) else {
-        let message = format!("The channel `{}` is not set up any more.", delivery.channel);
-        settle(rooms, lease, id, DeliveryState::Failed, None, Some(&message)).await?;
-        return Err(StepError::permanent("channel_off", message));
-    };
-    // `sending` at the start of an attempt: a process died between the first byte and the answer.
-    let unsure = delivery.state == DeliveryState::Sending.as_str() || delivery.state == DeliveryState::Unknown.as_str();
     if delivery.state == DeliveryState::Sent.as_str() {
         return Ok(Done::end());
     }
+    // `sending` at the start of an attempt: a process died between the first byte and the answer.
+    let unsure = delivery.state == DeliveryState::Sending.as_str() || delivery.state == DeliveryState::Unknown.as_str();
     if unsure && (delivery.repeated || rooms.settings.on_unknown == OnUnknown::Hold) {
         let detail = "The message may or may not have arrived; it is held for a person.";
         settle(rooms, lease, id, DeliveryState::Unknown, None, Some(delivery.detail.as_deref().unwrap_or(detail)))
             .await?;
         return Ok(Done::end());
     }
+    let Some(channel) = rooms.channels.iter().find(|channel| channel.name() == delivery.channel) else {
+        let message = format!("The channel `{}` is not set up any more.", delivery.channel);
+        let state = if unsure { DeliveryState::Unknown } else { DeliveryState::Failed };
+        settle(rooms, lease, id, state, None, Some(&message)).await?;
+        return Err(StepError::permanent("channel_off", message));
+    };
     let brief = brief(rooms, job.call_id, call).await?;
     respect_quiet_hours(rooms, &brief)?;
     let envelope = envelope(rooms, job.call_id, &delivery, unsure || delivery.repeated);
-    store::deliveries::begin_sending(&rooms.db, lease.fence(), id, unsure).await?;
+    store::deliveries::begin_sending(&rooms.db, lease.fence(), &delivery, unsure).await?;
     send(rooms, job, lease, channel.as_ref(), &brief, &envelope).await
 }
 

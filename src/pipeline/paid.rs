@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::Rooms;
@@ -38,9 +39,22 @@ pub(super) async fn answer<T: Paid>(
     })?;
     lease.note_usage(answer.usage());
     lease.note_request(answer.request_id());
-    let kept = serde_json::to_value(&answer).map_err(anyhow::Error::from)?;
+    let kept = without_nul(serde_json::to_value(&answer).map_err(anyhow::Error::from)?);
     store::patiently(|| store::answers::save(&rooms.db, lease.fence(), question, &kept)).await?;
-    Ok(answer)
+    // As a later attempt would find it.
+    serde_json::from_value(kept).map_err(|error| StepError::from(anyhow::Error::from(error)))
+}
+
+/// PostgreSQL keeps no NUL, neither as text nor in JSON: an answer with one would be refused, and paid for again.
+fn without_nul(answer: Value) -> Value {
+    match answer {
+        Value::String(text) if text.contains('\0') => Value::String(text.replace('\0', "")),
+        Value::Array(values) => values.into_iter().map(without_nul).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, value)| (name.replace('\0', ""), without_nul(value))).collect()
+        }
+        other => other,
+    }
 }
 
 /// SHA-256 over the parts, each with its length before it, so that no two lists of parts are alike.

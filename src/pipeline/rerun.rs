@@ -57,6 +57,7 @@ pub async fn rerun(
         return Err(RerunError::Missing { step, missing });
     }
     let mut transaction = db.begin().await?;
+    queue::hold_call(&mut transaction, call_id.0).await?;
     // Jobs before calls, as everywhere: the other order could lock out a worker that ends one of them.
     queue::cancel_open_of_call(&mut transaction, call_id.0).await?;
     let run = store::calls::begin_run(&mut transaction, call_id, send_again).await?.ok_or(RerunError::UnknownCall)?;

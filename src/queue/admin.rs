@@ -88,9 +88,23 @@ pub enum Retried {
     Refused(String),
 }
 
+/// Until the caller's transaction ends, nobody else begins a run of this call or retries one of its jobs. Take it before
+/// looking at what to cancel: the jobs that an earlier holder made are seen only by a statement that starts after it. No
+/// worker waits for it. The lock is of PostgreSQL's advisory kind, because a row of the call or of its jobs would be
+/// locked in another order than workers lock them.
+pub async fn hold_call(db: &mut PgConnection, call_id: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0))", call_id).execute(db).await?;
+    Ok(())
+}
+
 /// Makes a failed, cancelled or waiting job due now, with all its attempts; deletes nothing. A job that runs, is
 /// finished, or belongs to an earlier run of its call is refused.
 pub async fn retry(db: &PgPool, waker: &Waker, id: i64) -> Result<Retried, sqlx::Error> {
+    let mut transaction = db.begin().await?;
+    let call_id =
+        sqlx::query_scalar!("SELECT call_id FROM jobs WHERE id = $1", id).fetch_optional(&mut *transaction).await?;
+    let Some(call_id) = call_id else { return Ok(Retried::NotFound) };
+    hold_call(&mut transaction, call_id).await?;
     let retried = sqlx::query_scalar!(
         "UPDATE jobs SET state = 'available', attempts = 0, crashes = 0, waits = 0, waiting_since = NULL,
              run_at = now(), reason = NULL, finished_at = NULL
@@ -99,8 +113,9 @@ pub async fn retry(db: &PgPool, waker: &Waker, id: i64) -> Result<Retried, sqlx:
          RETURNING step",
         id
     )
-    .fetch_optional(db)
+    .fetch_optional(&mut *transaction)
     .await?;
+    transaction.commit().await?;
     if let Some(step) = retried {
         waker.wake(&step);
         return Ok(Retried::Due);
@@ -114,8 +129,8 @@ pub async fn retry(db: &PgPool, waker: &Waker, id: i64) -> Result<Retried, sqlx:
     })
 }
 
-/// Cancels what is still open of a call, in the caller's transaction: a re-run takes its place. A worker that holds one
-/// of them loses its lease.
+/// Cancels what is still open of a call, in the caller's transaction, which holds the call ([`hold_call`]): a re-run
+/// takes its place. A worker that holds one of the jobs loses its lease.
 pub async fn cancel_open_of_call(db: &mut PgConnection, call_id: Uuid) -> Result<u64, sqlx::Error> {
     let cancelled = sqlx::query!(
         "UPDATE jobs SET state = 'cancelled', reason = 'A later run of the call took its place.', lease_token = NULL,

@@ -20,6 +20,9 @@ use crate::model::{CallId, Fence, JobId};
 /// The safety net under NOTIFY: no due job waits longer than this for an idle process.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
+/// Between two claims that the database refuses.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+
 pub(super) struct Claimer {
     pub(super) link: Link,
     pub(super) worker: String,
@@ -52,9 +55,16 @@ impl Claimer {
                 }
                 continue;
             }
-            match self.claim(&wanted, &mut unsure).await {
-                Some(until_next) => next_look = Instant::now() + until_next.min(LONGEST_SLEEP),
-                None => wanted.iter().for_each(|&i| self.lanes[i].0.mark()),
+            if let Some(until_next) = self.claim(&wanted, &mut unsure).await {
+                let next = Instant::now() + until_next.min(LONGEST_SLEEP);
+                // A claim for some lanes knows nothing of the others: only a look at all may put off the next one.
+                next_look = if due { next } else { next_look.min(next) };
+            } else {
+                for &lane in &wanted {
+                    self.lanes[lane].0.mark();
+                }
+                // The link has paused already where the database is away; this is for a claim that it refuses.
+                tokio::time::sleep(REFUSED_PAUSE).await;
             }
         }
         if let Some(token) = unsure {

@@ -10,6 +10,8 @@ use crate::model::database_is_away;
 
 /// Longest time for one statement of the queue; past it the connection is closed, because it may be half open.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(10);
+/// The same for the server, which otherwise works on for a client that has given up, and may commit much later.
+const SERVER_LIMIT: &str = "10s";
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -26,8 +28,14 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(options: PgConnectOptions, task: &'static str) -> Self {
-        let options = options.application_name(&format!("goto-automation {task}"));
+        let options =
+            options.application_name(&format!("goto-automation {task}")).options([("statement_timeout", SERVER_LIMIT)]);
         Self { options, task, connection: None, pause: FIRST_PAUSE, back_since: None }
+    }
+
+    /// True when the last unit of work failed.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.pause > FIRST_PAUSE
     }
 
     /// True when the database was away and came back less than `lease` ago: leases of workers that could not renew
@@ -37,7 +45,7 @@ impl Link {
     }
 
     /// Runs one unit of work. After an error that is not about the rows themselves it sleeps for a growing pause, so that
-    /// a loop around this never spins; where the server is in doubt, the connection is dropped.
+    /// a loop around this never spins, and the connection is dropped.
     pub(super) async fn run<T>(
         &mut self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
@@ -45,7 +53,7 @@ impl Link {
         let result = self.attempt(work).await;
         match &result {
             Ok(_) => {
-                if self.pause > FIRST_PAUSE {
+                if self.is_cut_off() {
                     tracing::info!(task = self.task, "The database is back.");
                     self.back_since = Some(Instant::now());
                     self.pause = FIRST_PAUSE;
@@ -77,8 +85,9 @@ impl Link {
                 None => self.options.connect().await?,
             };
             let value = work(&mut connection).await;
-            // Taken out above: a future that is dropped in the middle closes the connection with it.
-            if value.as_ref().map_or_else(|error| !database_is_away(error), |_| true) {
+            // Taken out above: a future that is dropped in the middle closes the connection with it. After any trouble but
+            // bad rows another connection may do better, for instance when the server has become a standby.
+            if value.as_ref().map_or_else(is_data_error, |_| true) {
                 self.connection = Some(connection);
             }
             value

@@ -37,7 +37,8 @@ mod workers;
 mod writer;
 
 pub use admin::{
-    JobFilter, Retried, Standing, attempts_of_call, attempts_of_job, cancel_open_of_call, list, retry, show, standing,
+    JobFilter, Retried, Standing, attempts_of_call, attempts_of_job, cancel_open_of_call, hold_call, list, retry, show,
+    standing,
 };
 pub use claim::enqueue;
 pub use job::{

@@ -20,12 +20,14 @@ pub(super) struct Renewer {
 }
 
 impl Renewer {
-    /// Renews three times per lease until it is told to stop.
+    /// Renews three times per lease until it is told to stop, and at once when a renewal has failed.
     pub(super) async fn run(mut self) {
         loop {
+            // The link has paused already where the last renewal failed, and has used up some of the lease.
+            let pause = if self.link.is_cut_off() { Duration::ZERO } else { self.lease / 3 };
             tokio::select! {
                 () = self.stop.cancelled() => break,
-                () = tokio::time::sleep(self.lease / 3) => {}
+                () = tokio::time::sleep(pause) => {}
             }
             let fences = self.held.renewable();
             if fences.is_empty() {

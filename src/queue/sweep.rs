@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
@@ -29,19 +30,22 @@ impl Sweeper {
                 () = self.stop.cancelled() => break,
                 () = tokio::time::sleep(self.interval) => {}
             }
+            // The first answer after an absence must not be that of a rescue: it would tell too late that there was one.
+            let Ok(asked_at) = self.link.run(database_time).await else { continue };
             // Workers that could not renew while the database was away get one full lease to do so.
             if self.link.came_back_within(self.lease) {
                 continue;
             }
-            self.sweep().await;
+            self.sweep(asked_at).await;
         }
         self.link.close().await;
     }
 
-    async fn sweep(&mut self) {
+    async fn sweep(&mut self, asked_at: DateTime<Utc>) {
         let terms = Terms::new(&self.policies, self.retry_scale);
         let (lease, poison_limit) = (self.lease, self.poison_limit);
-        let Ok(rescued) = self.link.run(async |db| rescue(db, &terms, lease, poison_limit).await).await else {
+        let Ok(rescued) = self.link.run(async |db| rescue(db, &terms, lease, poison_limit, asked_at).await).await
+        else {
             return;
         };
         for job in &rescued {
@@ -86,13 +90,19 @@ struct Rescued {
     parked: bool,
 }
 
+async fn database_time(db: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error> {
+    sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(db).await
+}
+
 /// Only steps that this process knows are rescued, since their policy says how long to wait. The database's clock
-/// decides, and a server that has just started knows nothing of who was alive.
+/// decides, and a server that has just started knows nothing of who was alive. `asked_at` is what that clock said before:
+/// a statement that a broken network delivers late, when nobody waits for it any more, does nothing.
 async fn rescue(
     db: &mut PgConnection,
     terms: &Terms,
     lease: Duration,
     poison_limit: i32,
+    asked_at: DateTime<Utc>,
 ) -> Result<Vec<Rescued>, sqlx::Error> {
     sqlx::query_as!(
         Rescued,
@@ -105,6 +115,7 @@ async fn rescue(
             SELECT id, lease_token FROM jobs
             WHERE state = 'running' AND lease_until < now()
               AND now() - pg_postmaster_start_time() > make_interval(secs => $6)
+              AND now() - $8 < make_interval(secs => $6 / 3)
               AND step = ANY ($1)
             ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED
         ),
@@ -141,7 +152,8 @@ async fn rescue(
         &terms.longests,
         &terms.max_attempts,
         lease.as_secs_f64(),
-        poison_limit
+        poison_limit,
+        asked_at
     )
     .fetch_all(db)
     .await

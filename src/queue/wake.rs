@@ -108,7 +108,7 @@ impl Waker {
             .max_lifetime(None)
             .connect_lazy_with(options.clone());
         let mut listener = PgListener::connect_with(&pool).await?;
-        listener.listen(CHANNEL).await?;
+        bounded(listener.listen(CHANNEL)).await?;
         // Whatever came while nobody listened.
         self.mark_here("");
         loop {
@@ -117,10 +117,13 @@ impl Waker {
                 Ok(Ok(None)) => return Err(sqlx::Error::WorkerCrashed),
                 Ok(Err(error)) => return Err(error),
                 Err(_) => {
-                    let ping = sqlx::query("SELECT 1").execute(&mut listener);
-                    timeout(PING_LIMIT, ping).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+                    bounded(sqlx::query("SELECT 1").execute(&mut listener)).await?;
                 }
             }
         }
     }
+}
+
+async fn bounded<T>(answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    timeout(PING_LIMIT, answer).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }

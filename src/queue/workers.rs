@@ -86,11 +86,15 @@ impl Workers {
     /// Runs until `stop`: then claims no more, lets running jobs go on for `shutdown_timeout`, and gives the rest back
     /// without an attempt used. Survives any absence of the database.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        // However this ends, also by being dropped: nobody claims on for workers that are gone.
+        let stop = stop.child_token();
+        let _stopped = stop.clone().drop_guard();
         let worker = process_name();
         let wake = Arc::new(Notify::new());
         let held = Arc::new(Held::default());
         let (ends, ends_to_write) = mpsc::unbounded_channel();
         let quit = CancellationToken::new();
+        let _quitted = quit.clone().drop_guard();
         let tasks = TaskTracker::new();
 
         let mut lanes = Vec::new();
@@ -136,6 +140,7 @@ impl Workers {
                 () = limit_after(&stop, self.settings.shutdown_timeout) => Ok(false),
             }
         };
+        stop.cancel();
         let written = timeout(FLUSH_LIMIT, writer).await.is_ok();
         quit.cancel();
         tasks.close();

@@ -9,13 +9,15 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use uuid::Uuid;
 
 use super::job::Failure;
-use super::lease::{End, Held, Verdict};
+use super::lease::{End, Held, Notes, Verdict};
 use super::link::{Link, is_data_error};
 use super::wake::Waker;
 use crate::model::Fence;
 
 /// Most ends in one statement.
 const BATCH: usize = 500;
+/// Class of the failure that takes the place of an end which the database refuses.
+const UNSTORABLE: &str = "unstorable";
 
 pub(super) struct Writer {
     pub(super) link: Link,
@@ -38,21 +40,10 @@ impl Writer {
     }
 
     /// Writes one batch; gives back what is still to be written.
-    async fn write_one(&mut self, mut ends: Vec<End>) -> Vec<Vec<End>> {
+    async fn write_one(&mut self, ends: Vec<End>) -> Vec<Vec<End>> {
         let written = match self.link.run(async |db| complete(db, &ends).await).await {
             Ok(written) => written,
-            Err(error) if is_data_error(&error) && ends.len() > 1 => {
-                // One bad row must not hold up its neighbours: halve until it stands alone.
-                let rest = ends.split_off(ends.len() / 2);
-                return vec![ends, rest];
-            }
-            Err(error) if is_data_error(&error) => {
-                tracing::error!(%error, step = ends[0].step, "The database refused the end of a step.");
-                let message = "The step's outcome could not be stored. This is a bug; please report it.".to_owned();
-                ends[0].verdict =
-                    Verdict::Fail { outcome: "failed", failure: Failure { class: "unstorable", message } };
-                return vec![ends];
-            }
+            Err(error) if is_data_error(&error) => return self.refused(ends, &error),
             // Kept: the token makes a repeat harmless.
             Err(error) => {
                 tracing::debug!(%error, ends = ends.len(), "Finished steps wait for the database.");
@@ -66,6 +57,27 @@ impl Writer {
         self.held.leave(ends.iter().map(|end| end.fence));
         self.waker.wake_many(ends.iter().flat_map(following));
         Vec::new()
+    }
+
+    /// What to write instead of ends that the database refuses: one bad row must hold up nobody, whatever is bad in it.
+    fn refused(&self, mut ends: Vec<End>, error: &sqlx::Error) -> Vec<Vec<End>> {
+        if ends.len() > 1 {
+            // Halved until the bad one stands alone.
+            let rest = ends.split_off(ends.len() / 2);
+            return vec![ends, rest];
+        }
+        let end = &mut ends[0];
+        if matches!(&end.verdict, Verdict::Fail { failure, .. } if failure.class == UNSTORABLE) {
+            tracing::error!(%error, step = end.step, job_id = end.fence.job_id.0,
+                "The database refuses even the failure of a step; its lease is left to run out.");
+            self.held.leave([end.fence]);
+            return Vec::new();
+        }
+        tracing::error!(%error, step = end.step, job_id = end.fence.job_id.0, "The database refused the end of a step.");
+        let message = "The step's outcome could not be stored. This is a bug; please report it.".to_owned();
+        end.verdict = Verdict::Fail { outcome: "failed", failure: Failure { class: UNSTORABLE, message } };
+        end.notes = Notes::default();
+        vec![ends]
     }
 
     async fn note_late(&mut self, late: &[&End]) {
@@ -118,10 +130,12 @@ struct Columns {
     audio_seconds: Vec<f64>,
 }
 
-/// The jobs that follow, column by column; `owner` is the job whose end makes them.
+/// The jobs that follow, column by column; `owner` is the job whose end makes them, under the token of that end: a late
+/// end of the same job may be in the same batch.
 #[derive(Default)]
 struct NextColumns {
     owners: Vec<i64>,
+    tokens: Vec<i64>,
     steps: Vec<String>,
     calls: Vec<Uuid>,
     targets: Vec<Option<Uuid>>,
@@ -161,6 +175,7 @@ fn columns(ends: &[End]) -> (Columns, NextColumns) {
         c.results.push(done.result);
         for job in &done.next {
             n.owners.push(end.fence.job_id.0);
+            n.tokens.push(end.fence.token);
             n.steps.push(job.step.to_owned());
             n.calls.push(job.call_id.0);
             n.targets.push(job.target);
@@ -223,9 +238,9 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
         n AS (
             INSERT INTO jobs (step, call_id, target, run, critical)
             SELECT x.step, x.call_id, x.target, x.run, x.critical
-            FROM unnest($15::bigint[], $16::text[], $17::uuid[], $18::uuid[], $19::int[], $20::bool[])
-                AS x (owner, step, call_id, target, run, critical)
-            WHERE x.owner IN (SELECT id FROM l)
+            FROM unnest($15::bigint[], $16::bigint[], $17::text[], $18::uuid[], $19::uuid[], $20::int[], $21::bool[])
+                AS x (owner, token, step, call_id, target, run, critical)
+            WHERE (x.owner, x.token) IN (SELECT id, token FROM l)
             ON CONFLICT DO NOTHING
         ),
         a AS (
@@ -254,6 +269,7 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
         &c.output_tokens,
         &c.audio_seconds,
         &n.owners,
+        &n.tokens,
         &n.steps,
         &n.calls,
         &n.targets as &[Option<Uuid>],

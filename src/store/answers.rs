@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sqlx::PgPool;
 
-use super::{Result, fenced};
+use super::{Result, bounded, fenced};
 use crate::model::{CallId, Fence};
 
 /// What identifies a question: the same one is never paid for twice in a run.
@@ -21,33 +21,39 @@ pub struct Question<'a> {
 
 /// The answer, if it was paid for before.
 pub async fn find(db: &PgPool, question: Question<'_>) -> std::result::Result<Option<Value>, sqlx::Error> {
-    sqlx::query_scalar!(
-        "SELECT answer FROM step_answers WHERE call_id = $1 AND step = $2 AND run = $3 AND input_hash = $4",
-        question.call_id.0,
-        question.step,
-        question.run,
-        question.input_hash
-    )
-    .fetch_optional(db)
+    bounded(db, async |db| {
+        sqlx::query_scalar!(
+            "SELECT answer FROM step_answers WHERE call_id = $1 AND step = $2 AND run = $3 AND input_hash = $4",
+            question.call_id.0,
+            question.step,
+            question.run,
+            question.input_hash
+        )
+        .fetch_optional(db)
+        .await
+    })
     .await
 }
 
 /// Keeps an answer. The first one stays if two were paid for.
 pub async fn save(db: &PgPool, fence: Fence, question: Question<'_>, answer: &Value) -> Result<()> {
-    let saved = sqlx::query!(
-        "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
+    let saved = bounded(db, async |db| {
+        sqlx::query!(
+            "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
          INSERT INTO step_answers (call_id, step, run, input_hash, answer)
          SELECT $3, $4, $5, $6, $7 FROM fence
          ON CONFLICT (call_id, step, run, input_hash) DO UPDATE SET answer = step_answers.answer",
-        fence.job_id.0,
-        fence.token,
-        question.call_id.0,
-        question.step,
-        question.run,
-        question.input_hash,
-        answer
-    )
-    .execute(db)
+            fence.job_id.0,
+            fence.token,
+            question.call_id.0,
+            question.step,
+            question.run,
+            question.input_hash,
+            answer
+        )
+        .execute(db)
+        .await
+    })
     .await?;
     fenced(saved.rows_affected())
 }

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::bounded;
 use crate::model::{CallId, NewCall};
 
 /// A call's row.
@@ -81,9 +82,8 @@ pub async fn insert(
     Ok(id.map(CallId))
 }
 
-/// A known call, as far as a repeated webhook needs it; locked, so that two bodies that both bring its recording do
-/// so one after the other.
-pub async fn find_for_update(
+/// The call that the sender knows by this id.
+pub async fn find(
     db: &mut PgConnection,
     source: &str,
     external_id: &str,
@@ -93,7 +93,7 @@ pub async fn find_for_update(
         r#"SELECT id, external_id, state, state_reason, waiting_until, direction, caller_name, caller_number,
                called_name, called_number, started_at, ended_at, duration_seconds, recording, recording_url, run,
                notify_round, created_at, occurred_at AS "occurred_at!"
-           FROM calls WHERE source = $1 AND external_id = $2 FOR NO KEY UPDATE"#,
+           FROM calls WHERE source = $1 AND external_id = $2"#,
         source,
         external_id
     )
@@ -138,15 +138,18 @@ pub async fn begin_run(
 
 /// One call.
 pub async fn get(db: &PgPool, id: CallId) -> std::result::Result<Option<CallRow>, sqlx::Error> {
-    sqlx::query_as!(
-        CallRow,
-        r#"SELECT id, external_id, state, state_reason, waiting_until, direction, caller_name, caller_number,
+    bounded(db, async |db| {
+        sqlx::query_as!(
+            CallRow,
+            r#"SELECT id, external_id, state, state_reason, waiting_until, direction, caller_name, caller_number,
                called_name, called_number, started_at, ended_at, duration_seconds, recording, recording_url, run,
                notify_round, created_at, occurred_at AS "occurred_at!"
            FROM calls WHERE id = $1"#,
-        id.0
-    )
-    .fetch_optional(db)
+            id.0
+        )
+        .fetch_optional(db)
+        .await
+    })
     .await
 }
 
@@ -174,9 +177,10 @@ pub struct CallFilter {
 
 /// Calls, newest first.
 pub async fn list(db: &PgPool, filter: &CallFilter) -> std::result::Result<Vec<CallRow>, sqlx::Error> {
-    sqlx::query_as!(
-        CallRow,
-        r#"SELECT id, external_id, state, state_reason, waiting_until, direction, caller_name, caller_number,
+    bounded(db, async |db| {
+        sqlx::query_as!(
+            CallRow,
+            r#"SELECT id, external_id, state, state_reason, waiting_until, direction, caller_name, caller_number,
                called_name, called_number, started_at, ended_at, duration_seconds, recording, recording_url, run,
                notify_round, created_at, occurred_at AS "occurred_at!"
            FROM calls
@@ -184,14 +188,16 @@ pub async fn list(db: &PgPool, filter: &CallFilter) -> std::result::Result<Vec<C
              AND ($3::timestamptz IS NULL OR started_at >= $3) AND ($4::timestamptz IS NULL OR started_at < $4)
              AND ($5::timestamptz IS NULL OR (occurred_at, id) < ($5, $6))
            ORDER BY occurred_at DESC, id DESC LIMIT $7"#,
-        filter.state,
-        filter.external_id,
-        filter.from,
-        filter.to,
-        filter.after.map(|(at, _)| at),
-        filter.after.map(|(_, id)| id),
-        filter.limit
-    )
-    .fetch_all(db)
+            filter.state,
+            filter.external_id,
+            filter.from,
+            filter.to,
+            filter.after.map(|(at, _)| at),
+            filter.after.map(|(_, id)| id),
+            filter.limit
+        )
+        .fetch_all(db)
+        .await
+    })
     .await
 }

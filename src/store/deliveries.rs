@@ -1,10 +1,10 @@
 //! `deliveries`: the ledger of messages. A message leaves only after its row says `sending`, and never twice unseen.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::{Connection as _, PgPool};
 use uuid::Uuid;
 
-use super::{Result, StoreError, fenced};
+use super::{Result, StoreError, bounded, fenced};
 use crate::model::{CallId, DeliveryId, DeliveryState, Fence};
 
 /// A delivery's row.
@@ -42,75 +42,89 @@ pub async fn plan(
     let ids: Vec<Uuid> = destinations.iter().map(|_| Uuid::now_v7()).collect();
     let channels: Vec<String> = destinations.iter().map(|(channel, _)| channel.clone()).collect();
     let names: Vec<String> = destinations.iter().map(|(_, name)| name.clone()).collect();
-    let mut transaction = db.begin().await?;
-    let held = sqlx::query_scalar!(
-        "SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE",
-        fence.job_id.0,
-        fence.token
-    )
-    .fetch_optional(&mut *transaction)
-    .await?;
-    held.ok_or(StoreError::LeaseLost)?;
-    sqlx::query!(
-        "INSERT INTO deliveries (id, call_id, channel, destination, round)
+    bounded(db, async |db| {
+        let mut transaction = db.begin().await?;
+        let held = sqlx::query_scalar!(
+            "SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE",
+            fence.job_id.0,
+            fence.token
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        held.ok_or(StoreError::LeaseLost)?;
+        sqlx::query!(
+            "INSERT INTO deliveries (id, call_id, channel, destination, round)
          SELECT t.id, $1, t.channel, t.destination, $2
          FROM unnest($3::uuid[], $4::text[], $5::text[]) AS t (id, channel, destination)
          ON CONFLICT (call_id, channel, destination, round) DO NOTHING",
-        call_id.0,
-        round,
-        &ids,
-        &channels,
-        &names
-    )
-    .execute(&mut *transaction)
-    .await?;
-    let open = sqlx::query_scalar!(
-        "SELECT id FROM deliveries WHERE call_id = $1 AND round = $2 AND state <> 'sent' ORDER BY id",
-        call_id.0,
-        round
-    )
-    .fetch_all(&mut *transaction)
-    .await?;
-    transaction.commit().await?;
-    Ok(open.into_iter().map(DeliveryId).collect())
+            call_id.0,
+            round,
+            &ids,
+            &channels,
+            &names
+        )
+        .execute(&mut *transaction)
+        .await?;
+        let open = sqlx::query_scalar!(
+            "SELECT id FROM deliveries WHERE call_id = $1 AND round = $2 AND state <> 'sent' ORDER BY id",
+            call_id.0,
+            round
+        )
+        .fetch_all(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(open.into_iter().map(DeliveryId).collect())
+    })
+    .await
 }
 
 /// One delivery.
 pub async fn get(db: &PgPool, id: DeliveryId) -> std::result::Result<Option<DeliveryRow>, sqlx::Error> {
-    sqlx::query_as!(
-        DeliveryRow,
-        "SELECT id, channel, destination, state, repeated, reference, detail, message_date, updated_at
+    bounded(db, async |db| {
+        sqlx::query_as!(
+            DeliveryRow,
+            "SELECT id, channel, destination, state, repeated, reference, detail, message_date, updated_at
          FROM deliveries WHERE id = $1",
-        id.0
-    )
-    .fetch_optional(db)
+            id.0
+        )
+        .fetch_optional(db)
+        .await
+    })
     .await
 }
 
 /// All deliveries of a call, in the order in which they were made.
 pub async fn of_call(db: &PgPool, call_id: CallId) -> std::result::Result<Vec<DeliveryRow>, sqlx::Error> {
-    sqlx::query_as!(
-        DeliveryRow,
-        "SELECT id, channel, destination, state, repeated, reference, detail, message_date, updated_at
+    bounded(db, async |db| {
+        sqlx::query_as!(
+            DeliveryRow,
+            "SELECT id, channel, destination, state, repeated, reference, detail, message_date, updated_at
          FROM deliveries WHERE call_id = $1 ORDER BY round, id",
-        call_id.0
-    )
-    .fetch_all(db)
+            call_id.0
+        )
+        .fetch_all(db)
+        .await
+    })
     .await
 }
 
-/// Says that the message is about to leave. `repeat` = an earlier try may have arrived.
-pub async fn begin_sending(db: &PgPool, fence: Fence, id: DeliveryId, repeat: bool) -> Result<()> {
-    let begun = sqlx::query!(
-        "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
-         UPDATE deliveries SET state = 'sending', repeated = repeated OR $4, updated_at = now()
-         FROM fence WHERE deliveries.id = $3",
-        fence.job_id.0,
-        fence.token,
-        id.0,
-        repeat
-    )
-    .execute(db)
+/// Says that the message is about to leave. `repeat` = an earlier try may have arrived. Refused, like a lost lease, when
+/// somebody has moved the row since it was read.
+pub async fn begin_sending(db: &PgPool, fence: Fence, delivery: &DeliveryRow, repeat: bool) -> Result<()> {
+    let begun = bounded(db, async |db| {
+        sqlx::query!(
+            "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
+         UPDATE deliveries SET state = 'sending', repeated = repeated OR $5, updated_at = now()
+         FROM fence WHERE deliveries.id = $3 AND deliveries.updated_at = $4",
+            fence.job_id.0,
+            fence.token,
+            delivery.id,
+            delivery.updated_at,
+            repeat
+        )
+        .execute(db)
+        .await
+    })
     .await?;
     fenced(begun.rows_affected())
 }
@@ -124,18 +138,23 @@ pub async fn settle(
     reference: Option<&str>,
     detail: Option<&str>,
 ) -> Result<()> {
-    let settled = sqlx::query!(
-        "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
+    // Both are words of the other side, and PostgreSQL keeps no NUL.
+    let plain = |text: &str| text.replace('\0', "");
+    let settled = bounded(db, async |db| {
+        sqlx::query!(
+            "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
          UPDATE deliveries SET state = $4, reference = coalesce($5, reference), detail = $6, updated_at = now()
          FROM fence WHERE deliveries.id = $3",
-        fence.job_id.0,
-        fence.token,
-        id.0,
-        state.as_str(),
-        reference,
-        detail
-    )
-    .execute(db)
+            fence.job_id.0,
+            fence.token,
+            id.0,
+            state.as_str(),
+            reference.map(plain),
+            detail.map(plain)
+        )
+        .execute(db)
+        .await
+    })
     .await?;
     fenced(settled.rows_affected())
 }

@@ -1,13 +1,19 @@
 //! The schema's version: which migrations the binary carries and which of them the database has.
 
-use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{Connection as _, PgPool};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// Applies what is missing. Several processes may do so at once: sqlx takes an advisory lock.
 pub async fn apply(db: &PgPool) -> Result<(), MigrateError> {
-    MIGRATOR.run(db).await
+    // A connection of its own: a migration may take, and wait for another process's, longer than any query may.
+    let mut connection = db.acquire().await?.detach();
+    sqlx::raw_sql("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
+        .execute(&mut connection)
+        .await?;
+    MIGRATOR.run(&mut connection).await?;
+    Ok(connection.close().await?)
 }
 
 /// Descriptions of the migrations that the database does not have yet; empty = up to date.

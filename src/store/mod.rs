@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
+use sqlx::{PgConnection, PgPool};
+use tokio::time::timeout;
 
 use crate::model::database_is_away;
 
@@ -31,6 +33,25 @@ pub enum StoreError {
 
 /// What fenced writes return.
 pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// No honest query takes longer: the server stops one before (`statement_timeout` in `app`).
+const QUERY_LIMIT: Duration = Duration::from_secs(25);
+
+/// Does work on a connection of the pool, under a time limit of ours: the server's own does not help where the network
+/// swallows everything, and its connection would be lost to the pool until the kernel gives it up. Past the limit, and
+/// when the caller is dropped in the middle, the connection is closed.
+async fn bounded<T, E: From<sqlx::Error>>(
+    db: &PgPool,
+    work: impl AsyncFnOnce(&mut PgConnection) -> std::result::Result<T, E>,
+) -> std::result::Result<T, E> {
+    let mut connection = Guarded::acquire(db).await?;
+    let Ok(result) = timeout(QUERY_LIMIT, work(&mut connection)).await else {
+        let silence = format!("no answer within {} s", QUERY_LIMIT.as_secs());
+        return Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, silence)).into());
+    };
+    connection.release();
+    result
+}
 
 /// Longest pause between two tries of a patient write.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);

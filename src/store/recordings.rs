@@ -1,9 +1,9 @@
 //! `recordings`: what was downloaded, and where in the store it lies.
 
-use sqlx::PgPool;
+use sqlx::{Connection as _, PgPool};
 use uuid::Uuid;
 
-use super::{Result, fenced};
+use super::{Result, bounded, fenced};
 use crate::model::{CallId, Fence};
 
 /// A recording's row.
@@ -23,6 +23,7 @@ pub struct RecordingRow {
 
 /// Refers to a recording that lies in the store completely. The same content again is the same recording.
 pub async fn save(db: &PgPool, fence: Fence, call_id: CallId, recording: &RecordingRow) -> Result<Uuid> {
+    bounded(db, async |db| {
     let mut transaction = db.begin().await?;
     let id = sqlx::query_scalar!(
         "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
@@ -51,15 +52,20 @@ pub async fn save(db: &PgPool, fence: Fence, call_id: CallId, recording: &Record
     fenced(updated.rows_affected())?;
     transaction.commit().await?;
     Ok(id)
+})
+.await
 }
 
 /// The latest recording of a call.
 pub async fn of_call(db: &PgPool, call_id: CallId) -> std::result::Result<Option<RecordingRow>, sqlx::Error> {
-    sqlx::query_as!(
+    bounded(db, async |db| {
+sqlx::query_as!(
         RecordingRow,
         "SELECT id, path, sha256, bytes, media_type FROM recordings WHERE call_id = $1 ORDER BY created_at DESC LIMIT 1",
         call_id.0
     )
     .fetch_optional(db)
+    .await
+})
     .await
 }

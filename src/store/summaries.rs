@@ -2,11 +2,11 @@
 //! that is there, so a re-run shows the earlier results until it has new ones.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
 use sqlx::types::Json;
+use sqlx::{Connection as _, PgPool};
 use uuid::Uuid;
 
-use super::{Result, fenced};
+use super::{Result, bounded, fenced};
 use crate::model::{Analysis, CallId, Fence, Sentiment, Statement, Transcript};
 
 /// Keeps the transcript of a run.
@@ -18,32 +18,38 @@ pub async fn save_transcript(
     transcript: &Transcript,
     model: &str,
 ) -> Result<()> {
-    let saved = sqlx::query!(
-        "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
+    let saved = bounded(db, async |db| {
+        sqlx::query!(
+            "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
          INSERT INTO call_summaries (call_id, run, transcript, transcribed_with)
          SELECT $3, $4, $5, $6 FROM fence
          ON CONFLICT (call_id, run) DO UPDATE
          SET transcript = excluded.transcript, transcribed_with = excluded.transcribed_with, updated_at = now()",
-        fence.job_id.0,
-        fence.token,
-        call_id.0,
-        run,
-        Json(transcript) as _,
-        model
-    )
-    .execute(db)
+            fence.job_id.0,
+            fence.token,
+            call_id.0,
+            run,
+            Json(transcript) as _,
+            model
+        )
+        .execute(db)
+        .await
+    })
     .await?;
     fenced(saved.rows_affected())
 }
 
 /// The latest transcript.
 pub async fn transcript(db: &PgPool, call_id: CallId) -> std::result::Result<Option<Transcript>, sqlx::Error> {
-    let found = sqlx::query_scalar!(
-        r#"SELECT transcript AS "transcript!: Json<Transcript>" FROM call_summaries
+    let found = bounded(db, async |db| {
+        sqlx::query_scalar!(
+            r#"SELECT transcript AS "transcript!: Json<Transcript>" FROM call_summaries
            WHERE call_id = $1 AND transcript IS NOT NULL ORDER BY run DESC LIMIT 1"#,
-        call_id.0
-    )
-    .fetch_optional(db)
+            call_id.0
+        )
+        .fetch_optional(db)
+        .await
+    })
     .await?;
     Ok(found.map(|json| json.0))
 }
@@ -57,10 +63,11 @@ pub async fn save_analysis(
     analysis: &Analysis,
     made_with: (&str, &str),
 ) -> Result<()> {
-    let mut transaction = db.begin().await?;
     let (model, prompt_version) = made_with;
-    let saved = sqlx::query!(
-        "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
+    bounded(db, async |db| {
+        let mut transaction = db.begin().await?;
+        let saved = sqlx::query!(
+            "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
          INSERT INTO call_summaries (call_id, run, summary, statements, sentiment, urgency, topics, analyzed_with,
              prompt_version)
          SELECT $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM fence
@@ -68,26 +75,26 @@ pub async fn save_analysis(
          SET summary = excluded.summary, statements = excluded.statements, sentiment = excluded.sentiment,
              urgency = excluded.urgency, topics = excluded.topics, analyzed_with = excluded.analyzed_with,
              prompt_version = excluded.prompt_version, updated_at = now()",
-        fence.job_id.0,
-        fence.token,
-        call_id.0,
-        run,
-        analysis.summary(),
-        Json(&analysis.statements) as _,
-        analysis.sentiment.as_str(),
-        analysis.urgency,
-        &analysis.topics,
-        model,
-        prompt_version
-    )
-    .execute(&mut *transaction)
-    .await?;
-    fenced(saved.rows_affected())?;
-    sqlx::query!("DELETE FROM action_items WHERE call_id = $1 AND run = $2", call_id.0, run)
+            fence.job_id.0,
+            fence.token,
+            call_id.0,
+            run,
+            analysis.summary(),
+            Json(&analysis.statements) as _,
+            analysis.sentiment.as_str(),
+            analysis.urgency,
+            &analysis.topics,
+            model,
+            prompt_version
+        )
         .execute(&mut *transaction)
         .await?;
-    for (position, item) in analysis.action_items.iter().enumerate() {
-        sqlx::query!(
+        fenced(saved.rows_affected())?;
+        sqlx::query!("DELETE FROM action_items WHERE call_id = $1 AND run = $2", call_id.0, run)
+            .execute(&mut *transaction)
+            .await?;
+        for (position, item) in analysis.action_items.iter().enumerate() {
+            sqlx::query!(
             "INSERT INTO action_items (id, call_id, run, position, text, owner, due_words, due_at, evidence, supported)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
             Uuid::now_v7(),
@@ -101,11 +108,13 @@ pub async fn save_analysis(
             &item.evidence,
             item.supported
         )
-        .execute(&mut *transaction)
-        .await?;
-    }
-    transaction.commit().await?;
-    Ok(())
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    })
+    .await
 }
 
 /// An analysis as it is stored.
@@ -129,13 +138,16 @@ pub struct StoredAnalysis {
 
 /// The latest analysis.
 pub async fn analysis(db: &PgPool, call_id: CallId) -> std::result::Result<Option<StoredAnalysis>, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"SELECT run, summary AS "summary!", statements AS "statements!: Json<Vec<Statement>>",
+    let row = bounded(db, async |db| {
+        sqlx::query!(
+            r#"SELECT run, summary AS "summary!", statements AS "statements!: Json<Vec<Statement>>",
                sentiment AS "sentiment!", urgency AS "urgency!", topics AS "topics!", analyzed_with
            FROM call_summaries WHERE call_id = $1 AND summary IS NOT NULL ORDER BY run DESC LIMIT 1"#,
-        call_id.0
-    )
-    .fetch_optional(db)
+            call_id.0
+        )
+        .fetch_optional(db)
+        .await
+    })
     .await?;
     Ok(row.map(|row| StoredAnalysis {
         run: row.run,
@@ -176,14 +188,17 @@ pub async fn action_items(
     call_id: CallId,
     run: i32,
 ) -> std::result::Result<Vec<ActionItemRow>, sqlx::Error> {
-    sqlx::query_as!(
-        ActionItemRow,
-        "SELECT id, text, owner, due_words, due_at, state, evidence, supported FROM action_items
+    bounded(db, async |db| {
+        sqlx::query_as!(
+            ActionItemRow,
+            "SELECT id, text, owner, due_words, due_at, state, evidence, supported FROM action_items
          WHERE call_id = $1 AND run = $2 ORDER BY position",
-        call_id.0,
-        run
-    )
-    .fetch_all(db)
+            call_id.0,
+            run
+        )
+        .fetch_all(db)
+        .await
+    })
     .await
 }
 
@@ -204,13 +219,16 @@ pub struct AnalysisBrief {
 
 /// The latest analyses of the given calls; calls without one are missing.
 pub async fn briefs(db: &PgPool, call_ids: &[Uuid]) -> std::result::Result<Vec<AnalysisBrief>, sqlx::Error> {
-    sqlx::query_as!(
-        AnalysisBrief,
-        r#"SELECT DISTINCT ON (call_id) call_id, summary AS "summary!", sentiment AS "sentiment!",
+    bounded(db, async |db| {
+        sqlx::query_as!(
+            AnalysisBrief,
+            r#"SELECT DISTINCT ON (call_id) call_id, summary AS "summary!", sentiment AS "sentiment!",
                urgency AS "urgency!", topics AS "topics!"
            FROM call_summaries WHERE call_id = ANY ($1) AND summary IS NOT NULL ORDER BY call_id, run DESC"#,
-        call_ids
-    )
-    .fetch_all(db)
+            call_ids
+        )
+        .fetch_all(db)
+        .await
+    })
     .await
 }

@@ -4,6 +4,7 @@ mod api;
 mod commands;
 mod dev;
 mod layers;
+mod operators;
 mod outage;
 mod pipeline;
 mod postgres;

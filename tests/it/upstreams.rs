@@ -157,6 +157,26 @@ async fn an_answer_that_came_before_a_failure_is_not_paid_for_twice() {
     assert_eq!(product.standins.requests("speech"), pieces.unsigned_abs());
 }
 
+#[rstest]
+#[case("transcribe", "{\"text\": \"Hello\\u0000there\", \"odd\\u0000\": 1}")]
+#[case(
+    "analyze",
+    r#"{"model": "m\u0000", "choices": [{"finish_reason": "stop", "message": {"content":
+    "{\"statements\": [{\"text\": \"a\\u0000b\", \"evidence\": [0]}], \"sentiment\": \"mixed\", \"urgency\": 2}"}}]}"#
+)]
+#[tokio::test]
+async fn an_answer_with_characters_that_the_database_refuses_is_paid_for_once(
+    #[case] step: &str,
+    #[case] answer: &str,
+) {
+    let (product, upstream) = scripted(step).await;
+    upstream.answer_next([Answer::new(200, answer).header("content-type", "application/json")]);
+    let id = product.ring("double-charge").await;
+    product.until(id, "completed").await;
+    let attempts = product.attempts(id).await;
+    assert!(attempts.iter().all(|attempt| attempt.outcome == "completed"), "{attempts:#?}");
+}
+
 #[tokio::test]
 async fn one_destination_that_refuses_holds_back_no_other() {
     let (product, slack) = scripted("notify").await;

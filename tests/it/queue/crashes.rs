@@ -87,6 +87,19 @@ async fn a_stop_in_the_middle_uses_no_attempt() {
 }
 
 #[tokio::test]
+async fn workers_that_are_dropped_give_back_and_claim_no_more() {
+    let queue = TestQueue::new().await;
+    let held = queue.enqueue("hold").await;
+    let workers = queue.work();
+    queue.until("SELECT count(*) = 1 FROM effects").await;
+    drop(workers);
+    queue.until("SELECT count(*) = 1 FROM job_attempts WHERE outcome = 'given_back'").await;
+    sleep(LEASE).await;
+    let job = queue.job(held).await;
+    assert_eq!((job.state.as_str(), job.starts, job.attempts), ("available", 1, 0));
+}
+
+#[tokio::test]
 async fn two_processes_run_two_thousand_jobs_each_exactly_once() {
     let queue = TestQueue::new().await;
     sqlx::query("INSERT INTO jobs (step, call_id) SELECT 'effect', gen_random_uuid() FROM generate_series(1, 2000)")

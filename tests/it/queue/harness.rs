@@ -139,7 +139,11 @@ impl TestQueue {
 
     /// Workers in this process, until dropped.
     pub fn work(&self) -> AbortOnDropHandle<()> {
-        let work = workers(self.db.url(), self.pool().clone(), self.waker.clone(), settings());
+        self.work_with(settings())
+    }
+
+    pub fn work_with(&self, settings: WorkerSettings) -> AbortOnDropHandle<()> {
+        let work = workers(self.db.url(), self.pool().clone(), self.waker.clone(), settings);
         AbortOnDropHandle::new(tokio::spawn(async move { work.run(CancellationToken::new()).await.unwrap() }))
     }
 

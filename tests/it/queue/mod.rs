@@ -2,6 +2,8 @@
 
 mod crashes;
 mod harness;
+mod neighbours;
+mod network;
 
 use goto_automation::model::CallId;
 use goto_automation::queue::{self, NewJob, Retried};
