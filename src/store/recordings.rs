@@ -29,7 +29,7 @@ pub async fn save(db: &PgPool, fence: Fence, call_id: CallId, recording: &Record
         "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
          INSERT INTO recordings (id, call_id, path, sha256, bytes, media_type)
          SELECT $3, $4, $5, $6, $7, $8 FROM fence
-         ON CONFLICT (call_id, sha256) DO UPDATE SET path = excluded.path
+         ON CONFLICT (call_id, sha256) DO UPDATE SET path = excluded.path, created_at = now()
          RETURNING id",
         fence.job_id.0,
         fence.token,
