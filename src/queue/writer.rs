@@ -116,6 +116,7 @@ struct Columns {
     input_tokens: Vec<i64>,
     output_tokens: Vec<i64>,
     audio_seconds: Vec<f64>,
+    costs: Vec<Option<i64>>,
 }
 
 /// The jobs that follow, column by column; `owner` is the job whose end makes them.
@@ -149,11 +150,12 @@ fn columns(ends: &[End]) -> (Columns, NextColumns) {
         c.deadlines.push(deadline);
         c.classes.push(failure.map(|failure| failure.class.to_owned()));
         c.messages.push(failure.map(|failure| clean(&failure.message)));
-        c.request_ids.push(end.notes.request_id.as_deref().map(clean));
-        c.models.push(end.notes.usage.model.as_deref().map(clean));
-        c.input_tokens.push(end.notes.usage.input_tokens);
-        c.output_tokens.push(end.notes.usage.output_tokens);
-        c.audio_seconds.push(end.notes.usage.audio_seconds);
+        c.request_ids.push(end.request_id.as_deref().map(clean));
+        c.models.push(end.bill.usage.model.as_deref().map(clean));
+        c.input_tokens.push(end.bill.usage.input_tokens);
+        c.output_tokens.push(end.bill.usage.output_tokens);
+        c.audio_seconds.push(end.bill.usage.audio_seconds);
+        c.costs.push(end.bill.cost);
         let Verdict::Done(done) = &end.verdict else {
             c.results.push(None);
             continue;
@@ -188,9 +190,10 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
         r#"
         WITH e AS (
             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::float8[], $6::float8[],
-                $7::text[], $8::text[], $9::uuid[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::float8[])
+                $7::text[], $8::text[], $9::uuid[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::float8[],
+                $21::bigint[])
             AS t (id, token, state, outcome, delay, deadline, class, message, result, request_id, model, input_tokens,
-                output_tokens, audio_seconds)
+                output_tokens, audio_seconds, cost)
         ),
         -- No "state = 'running'" here: it would walk the dead entries of that partial index for each row (ADR 0001).
         l AS MATERIALIZED (
@@ -230,10 +233,10 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
         ),
         a AS (
             INSERT INTO job_attempts (job_id, attempt, call_id, step, worker, token, started_at, ended_at, outcome,
-                error_class, message, request_id, model, input_tokens, output_tokens, audio_seconds)
+                error_class, message, request_id, model, input_tokens, output_tokens, audio_seconds, cost_micro_units)
             SELECT id, starts, call_id, step, worker, token, claimed_at, now(),
                    CASE WHEN overdue THEN 'failed' ELSE outcome END, class, message, request_id, model, input_tokens,
-                   output_tokens, audio_seconds
+                   output_tokens, audio_seconds, cost
             FROM l
             ON CONFLICT (job_id, attempt) DO NOTHING
         )
@@ -258,7 +261,8 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
         &n.calls,
         &n.targets as &[Option<Uuid>],
         &n.runs,
-        &n.critical
+        &n.critical,
+        &c.costs as &[Option<i64>]
     )
     .fetch_all(db)
     .await?;
