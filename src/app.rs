@@ -163,7 +163,7 @@ pub async fn serve(
 /// Works on the steps of the settings until `shutdown`.
 pub async fn work(config: &Config, database: &Database, waker: Waker, shutdown: &Shutdown) -> anyhow::Result<()> {
     let rooms = rooms(config, database)?;
-    let settings = runner::worker_settings(&config.queue);
+    let settings = runner::worker_settings(&config.queue, config.prices.list.clone());
     let workers = Workers::new(database.options.clone(), database.listen_options.clone(), waker, settings);
     runner::register(workers, &rooms, &config.queue).run(shutdown.token()).await
 }

@@ -43,7 +43,7 @@ pub struct DevArgs {
 pub(super) async fn run(args: DevArgs) -> Result<(), Failure> {
     let shutdown = Shutdown::on_signals()?;
     let options = Options { port: args.port, data_dir: args.data_dir, reset: args.reset, ready_file: args.ready_file };
-    process::run(&options, &shutdown).await.map_err(|error| match error.downcast::<ConfigErrors>() {
+    Box::pin(process::run(&options, &shutdown)).await.map_err(|error| match error.downcast::<ConfigErrors>() {
         Ok(wrong) => wrong.into(),
         Err(other) => other.into(),
     })

@@ -11,6 +11,7 @@
 //! let config = values.read();
 //! ```
 
+mod prices;
 mod problem;
 mod read;
 mod reader;
@@ -23,12 +24,15 @@ mod words;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono_tz::Tz;
 use secrecy::SecretString;
 use url::Url;
 
+use crate::model::PriceList;
 pub use problem::{ConfigErrors, Problem};
 pub use summary::Feature;
 pub use values::Values;
@@ -52,6 +56,8 @@ pub struct Config {
     pub transcription: TranscriptionConfig,
     /// The language model.
     pub analysis: AnalysisConfig,
+    /// What paid upstreams cost.
+    pub prices: PricesConfig,
     /// Slack; `None` = off.
     pub slack: Option<SlackConfig>,
     /// E-mail; `None` = off.
@@ -248,6 +254,15 @@ impl AnalysisConfig {
     pub fn lacks_key(&self) -> bool {
         self.api_key.is_none() && self.base_url.host_str() == Some(OPENAI_HOST)
     }
+}
+
+/// `PRICE_LIST`.
+#[derive(Debug, Clone)]
+pub struct PricesConfig {
+    /// Where the list comes from; `None` = the one that is built in.
+    pub file: Option<PathBuf>,
+    /// The list; [`Values::read`] reads the file.
+    pub list: Arc<PriceList>,
 }
 
 /// `SLACK_WEBHOOK_URL`, or `SLACK_BOT_TOKEN` with `SLACK_CHANNEL`; `SLACK_API_BASE_URL`.

@@ -1,5 +1,6 @@
 //! From values to [`Config`]: one function per struct, contradictions included.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono_tz::Tz;
@@ -9,8 +10,8 @@ use url::Url;
 use super::reader::Reader;
 use super::{
     AnalysisConfig, AppConfig, Config, ConfigErrors, DatabaseConfig, EmailConfig, Environment, LogFormat, NotifyConfig,
-    OnUnknown, QueueConfig, RecordingsConfig, SlackConfig, SmtpTls, StructuredOutput, TokenLimitField,
-    TranscriptionConfig, WebhookConfig, words,
+    OnUnknown, PricesConfig, QueueConfig, RecordingsConfig, SlackConfig, SmtpTls, StructuredOutput, TokenLimitField,
+    TranscriptionConfig, WebhookConfig, prices, words,
 };
 
 const API_PORT: u16 = 8000;
@@ -34,7 +35,8 @@ const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
 impl Config {
-    /// Reads all settings through `lookup`, which answers `None` for what is not set. Pure: asks nobody else.
+    /// Reads all settings through `lookup`, which answers `None` for what is not set. Pure: asks nobody else, and leaves
+    /// the price list as it is built in.
     ///
     /// The error lists everything that is wrong, not the first thing only.
     pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
@@ -46,6 +48,7 @@ impl Config {
             recordings: recordings(&mut reader),
             transcription: transcription(&mut reader),
             analysis: analysis(&mut reader),
+            prices: PricesConfig { file: reader.text("PRICE_LIST").map(PathBuf::from), list: prices::built_in() },
             slack: slack(&mut reader),
             email: email(&mut reader),
             queue: queue(&mut reader),

@@ -36,6 +36,7 @@ impl Config {
             self.private_feature(),
             transcription_feature(&self.transcription),
             analysis_feature(&self.analysis),
+            self.prices_feature(),
             self.slack_feature(),
             self.email_feature(),
             self.quiet_feature(),
@@ -68,6 +69,19 @@ impl Config {
             Feature::on("private recording hosts", "RECORDING_ALLOW_PRIVATE is true")
         } else {
             Feature::off("private recording hosts", "RECORDING_ALLOW_PRIVATE is false")
+        }
+    }
+
+    fn prices_feature(&self) -> Feature {
+        let models = [&self.transcription.model, &self.analysis.model];
+        let unlisted: Vec<&str> =
+            models.into_iter().filter(|model| !self.prices.list.lists(model)).map(String::as_str).collect();
+        if !unlisted.is_empty() {
+            return Feature::off("prices", format!("no price for {}, so calls cost unknown", unlisted.join(", ")));
+        }
+        match &self.prices.file {
+            Some(file) => Feature::on("prices", format!("of {}", file.display())),
+            None => Feature::on("prices", "the built-in list, which may be out of date"),
         }
     }
 
@@ -157,6 +171,7 @@ mod tests {
         off private recording hosts: RECORDING_ALLOW_PRIVATE is false
         off transcription: TRANSCRIPTION_API_KEY and OPENAI_API_KEY are not set, the step waits
         off analysis: ANALYSIS_API_KEY and OPENAI_API_KEY are not set, the step waits
+        on  prices: the built-in list, which may be out of date
         off slack: SLACK_WEBHOOK_URL and SLACK_BOT_TOKEN are not set
         off email: SMTP_HOST is not set
         off quiet hours: NOTIFY_QUIET_HOURS is not set
@@ -191,6 +206,7 @@ mod tests {
         on  private recording hosts: RECORDING_ALLOW_PRIVATE is true
         on  transcription: gpt-transcribe at api.openai.com
         on  analysis: gpt-6-luna at 127.0.0.1:11434
+        on  prices: the built-in list, which may be out of date
         on  slack: #calls through slack.com
         on  email: 2 recipients through mail.example.com:587 with STARTTLS
         on  quiet hours: 22:00-07:00 Europe/Berlin

@@ -5,12 +5,14 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigErrors, Problem, VARIABLES, Variable};
+use super::{Config, ConfigErrors, Problem, VARIABLES, Variable, prices};
 
 /// Read from the current folder, if it is there.
 const ENV_FILE: &str = ".env";
 /// Set by systemd to the folder of `LoadCredential=`.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+/// Names a file, which is read with the settings.
+const PRICE_LIST: &str = "PRICE_LIST";
 /// From this likeness on (Jaro-Winkler, 1 = equal) a name of our own family is taken for a misspelt one.
 const ALIKE: f64 = 0.9;
 
@@ -48,13 +50,20 @@ impl Values {
         self.by_name.insert(name.to_owned(), value.into());
     }
 
-    /// Makes settings of the values. The error lists everything that is wrong.
+    /// Makes settings of the values, and of the price list that they name. The error lists everything that is wrong.
     pub fn read(&self) -> Result<Config, ConfigErrors> {
         let read = Config::read(&|name| self.get(name).map(str::to_owned));
-        if !self.problems.is_empty() {
-            return Err(ConfigErrors::joined([Some(ConfigErrors(self.problems.clone())), read.err()]));
+        let price_list = self.get(PRICE_LIST).map(str::trim).filter(|path| !path.is_empty());
+        let prices = price_list.map(|path| prices::from_file(Path::new(path))).transpose();
+        let prices = prices.map_err(|wrong| ConfigErrors::from(Problem::new(PRICE_LIST, wrong)));
+        if !self.problems.is_empty() || prices.is_err() {
+            let gathered = Some(ConfigErrors(self.problems.clone()));
+            return Err(ConfigErrors::joined([gathered, read.err(), prices.err()]));
         }
         let mut config = read?;
+        if let Ok(Some(list)) = prices {
+            config.prices.list = list;
+        }
         config.warnings.extend(self.warnings.iter().cloned());
         Ok(config)
     }

@@ -65,6 +65,8 @@ pub const VARIABLES: &[Variable] = &[
     preset("analysis", "ANALYSIS_TOKEN_LIMIT_FIELD", "max_completion_tokens", "max_completion_tokens, or max_tokens for Ollama and old servers."),
     preset("analysis", "ANALYSIS_STRUCTURED_OUTPUT", "json_schema", "How the server is asked for JSON: json_schema, json_object or prompt."),
 
+    plain("prices", "PRICE_LIST", "/etc/goto-automation/prices.toml", "File of model prices, in the form of prices.toml, in place of the built-in list."),
+
     secret("Slack", "SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/...", "Incoming webhook; or use SLACK_BOT_TOKEN with SLACK_CHANNEL."),
     secret("Slack", "SLACK_BOT_TOKEN", "xoxb-...", "Bot token with the scope chat:write; needs SLACK_CHANNEL."),
     plain("Slack", "SLACK_CHANNEL", "C0123456789", "Channel that the bot posts to: its id, or '#name' in quotes."),

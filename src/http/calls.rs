@@ -18,6 +18,7 @@ use super::problem::Problem;
 use super::query;
 use super::schema::Timestamp;
 use crate::model::{CallId, CallState, Scope};
+use crate::queue;
 use crate::store::calls::{CallFilter, CallRow};
 use crate::store::summaries::AnalysisBrief;
 use crate::store::{self};
@@ -82,7 +83,7 @@ impl CallsApi {
 
     /// Get a call
     ///
-    /// With its summary, action items and deliveries; what is not known yet is null or empty. Needs the scope
+    /// With its summary, action items, deliveries and cost; what is not known yet is null or empty. Needs the scope
     /// `calls:read`.
     #[oai(path = "/:id", method = "get", operation_id = "getCall")]
     async fn get(
@@ -103,7 +104,8 @@ impl CallsApi {
             None => Vec::new(),
         };
         let deliveries = store::deliveries::of_call(&db, id).await?;
-        Call::new(call, analysis, action_items, deliveries).map(Json)
+        let cost = queue::costs_of_calls(&db, &[id.0]).await?.remove(&id.0).unwrap_or_default();
+        Call::new(call, analysis, action_items, deliveries, cost).map(Json)
     }
 
     /// Get the transcript of a call
@@ -132,7 +134,7 @@ async fn find(db: &PgPool, id: Uuid) -> Result<CallRow, Problem> {
     store::calls::get(db, CallId(id)).await?.ok_or_else(Problem::call_not_found)
 }
 
-/// Two queries, however long the page.
+/// Three queries, however long the page.
 async fn page(db: &PgPool, mut filter: CallFilter, cursor: Option<&str>) -> Result<CallPage, Problem> {
     let time = |time: Option<_>| time.map(|time| Timestamp(time).text());
     let (from, to) = (time(filter.from), time(filter.to));
@@ -154,11 +156,12 @@ async fn page(db: &PgPool, mut filter: CallFilter, cursor: Option<&str>) -> Resu
     let ids: Vec<Uuid> = calls.iter().map(|call| call.id).collect();
     let briefs = store::summaries::briefs(db, &ids).await?;
     let mut briefs: HashMap<Uuid, AnalysisBrief> = briefs.into_iter().map(|brief| (brief.call_id, brief)).collect();
+    let mut costs = queue::costs_of_calls(db, &ids).await?;
     let items: Result<_, _> = calls
         .into_iter()
         .map(|call| {
-            let brief = briefs.remove(&call.id);
-            CallItem::new(call, brief)
+            let (brief, cost) = (briefs.remove(&call.id), costs.remove(&call.id).unwrap_or_default());
+            CallItem::new(call, brief, cost)
         })
         .collect();
     Ok(CallPage { items: items?, next_cursor: next_cursor.into() })

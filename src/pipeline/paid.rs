@@ -6,8 +6,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::Rooms;
-use crate::model::{UpstreamError, Usage, hex};
-use crate::queue::{Job, Lease, StepError};
+use crate::model::{Fence, UpstreamError, Usage, hex};
+use crate::queue::{self, Job, Lease, StepError};
 use crate::store::{self, answers::Question};
 
 /// What a paid answer tells about its price and origin.
@@ -31,10 +31,15 @@ pub(super) async fn answer<T: Paid>(
     let input_hash = fingerprint(input);
     let question = Question { call_id: job.call_id, step, run: job.run, input_hash: &input_hash };
     if let Some(stored) = store::answers::find(&rooms.db, question).await? {
-        return serde_json::from_value(stored).map_err(|error| StepError::from(anyhow::Error::from(error)));
+        let answer: T = serde_json::from_value(stored.answer).map_err(anyhow::Error::from)?;
+        count_if_lost(rooms, lease, question, stored.counted_by, answer.usage()).await?;
+        return Ok(answer);
     }
     let answer = ask.await.map_err(|error| {
         lease.note_request(error.request_id.as_deref());
+        if let Some(usage) = &error.usage {
+            lease.note_usage(usage);
+        }
         StepError::from_upstream(error, job.waits)
     })?;
     lease.note_usage(answer.usage());
@@ -55,6 +60,23 @@ fn without_nul(answer: Value) -> Value {
         }
         other => other,
     }
+}
+
+/// An answer's cost stands with the attempt that paid for it. If that one was lost with its worker, this one counts it.
+async fn count_if_lost(
+    rooms: &Rooms,
+    lease: &Lease,
+    question: Question<'_>,
+    counted_by: Option<i64>,
+    usage: &Usage,
+) -> Result<(), StepError> {
+    let fence = lease.fence();
+    let Some(token) = counted_by.filter(|token| *token != fence.token) else { return Ok(()) };
+    let lost = queue::was_lost(&rooms.db, Fence { token, ..fence }).await?;
+    if lost && store::answers::take_over(&rooms.db, fence, question, token).await? {
+        lease.note_usage(usage);
+    }
+    Ok(())
 }
 
 /// SHA-256 over the parts, each with its length before it, so that no two lists of parts are alike.

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::{Rooms, STEPS, Step};
 use crate::config::QueueConfig;
+use crate::model::PriceList;
 use crate::queue::{Done, Handler, Job, Lease, StepError, StepPolicy, WorkerSettings, Workers};
 
 /// Runs one step in the rooms.
@@ -23,13 +24,14 @@ impl Handler for Runner {
 }
 
 /// The queue's settings, from ours.
-pub fn worker_settings(config: &QueueConfig) -> WorkerSettings {
+pub fn worker_settings(config: &QueueConfig, prices: Arc<PriceList>) -> WorkerSettings {
     WorkerSettings {
         lease: config.lease,
         sweep_interval: config.sweep_interval,
         shutdown_timeout: config.shutdown_timeout,
         poison_limit: config.poison_limit,
         retry_scale: config.retry_scale,
+        prices,
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::openai_errors::quote;
-use super::openai_server::{ANALYSIS, Answer, Failure, Server};
+use super::openai_server::{ANALYSIS, Answer, Failure, Server, tokens};
 use crate::config::{AnalysisConfig, StructuredOutput, TokenLimitField};
 use crate::model::{Fault, UpstreamError, Usage};
 
@@ -86,19 +86,20 @@ impl LanguageModel {
         let mut max_tokens = request.max_output_tokens;
         let mut cut_off_id = None;
         for _ in 0..2 {
-            let Answer { json, request_id } = self.ask(request, max_tokens).await?;
+            let asked = self.ask(request, max_tokens).await;
+            let Answer { json, request_id } = asked.map_err(|error| error.with_usage(usage.clone()))?;
             usage.add(&self.usage(&json));
             if json["choices"][0]["finish_reason"] != "length" {
-                let completion = self.read(&json, &request.user);
-                return completion
-                    .map(|completion| Completion { usage, request_id: request_id.clone(), ..completion })
-                    .map_err(|error| error.with_request_id(request_id));
+                return match self.read(&json, &request.user) {
+                    Ok(completion) => Ok(Completion { usage, request_id, ..completion }),
+                    Err(error) => Err(error.with_request_id(request_id).with_usage(usage)),
+                };
             }
             max_tokens = max_tokens.saturating_mul(LONGER);
             cut_off_id = request_id;
         }
         let text = "The model's answer was cut off twice, also with twice the tokens. Choose another ANALYSIS_MODEL.";
-        Err(UpstreamError::new(Fault::Permanent, "cut_off", text).with_request_id(cut_off_id))
+        Err(UpstreamError::new(Fault::Permanent, "cut_off", text).with_request_id(cut_off_id).with_usage(usage))
     }
 
     /// Sends the question, and once more with the other name of the token limit if the server does not know the one.
@@ -173,13 +174,21 @@ impl LanguageModel {
         Ok(Completion { json: object, model, usage: Usage::default(), request_id: None, finish_reason })
     }
 
+    /// Nothing where there is no answer of a model in it.
     fn usage(&self, json: &Value) -> Usage {
-        let tokens = |name: &str| json["usage"][name].as_i64().unwrap_or(0);
+        let usage = &json["usage"];
+        let (input, output) = (tokens(&usage["prompt_tokens"]), tokens(&usage["completion_tokens"]));
+        let measured = input.is_some() && output.is_some();
+        if !measured && !json["choices"][0].is_object() {
+            return Usage::default();
+        }
         Usage {
             model: Some(json["model"].as_str().unwrap_or(&self.model).to_owned()),
-            input_tokens: tokens("prompt_tokens"),
-            output_tokens: tokens("completion_tokens"),
-            audio_seconds: 0.0,
+            input_tokens: input.unwrap_or(0),
+            cached_tokens: tokens(&usage["prompt_tokens_details"]["cached_tokens"]).unwrap_or(0),
+            output_tokens: output.unwrap_or(0),
+            unmeasured: !measured,
+            ..Usage::default()
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::model::{Fault, UpstreamError};
 
 /// Longest answer that is read. A call's longest honest answer is a few hundred kilobytes.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
+/// More tokens than any request has.
+const MOST_TOKENS: i64 = 1_000_000_000;
 /// The host that takes no request without a key.
 const OPENAI_HOST: &str = "api.openai.com";
 
@@ -143,6 +145,11 @@ impl Server {
         let text = format!("{who} gave an answer {what}. If that goes on, check {base_url}.");
         UpstreamError::new(Fault::Transient, "bad_answer", text)
     }
+}
+
+/// A count of tokens, if it is one that can be believed.
+pub(super) fn tokens(count: &Value) -> Option<i64> {
+    count.as_i64().filter(|count| (0..=MOST_TOKENS).contains(count))
 }
 
 #[cfg(test)]

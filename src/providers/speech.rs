@@ -8,7 +8,7 @@ use reqwest::multipart::{Form, Part};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::openai_server::{Answer, Failure, Server, TRANSCRIPTION};
+use super::openai_server::{Answer, Failure, Server, TRANSCRIPTION, tokens};
 use crate::config::TranscriptionConfig;
 use crate::model::{UpstreamError, Usage};
 
@@ -124,7 +124,10 @@ impl Speech {
     fn read(&self, answer: Answer, seconds: f64) -> Result<SpeechAnswer, UpstreamError> {
         let Answer { json, request_id } = answer;
         let Some(text) = json["text"].as_str() else {
-            return Err(self.server.bad_answer("without a text").with_request_id(request_id));
+            let error = self.server.bad_answer("without a text").with_request_id(request_id);
+            // An answer that speaks of its use was made by a model, and is paid for.
+            let usage = if json["usage"].is_object() { self.usage(&json, seconds) } else { Usage::default() };
+            return Err(error.with_usage(usage));
         };
         let heard: Vec<&Value> = json["segments"].as_array().into_iter().flatten().collect();
         let kept: Vec<&Value> = heard.iter().copied().filter(|segment| !is_invented(segment)).collect();
@@ -146,19 +149,20 @@ impl Speech {
             text,
             language: language.and_then(language::code),
             segments,
-            usage: self.usage(&json["usage"], seconds),
+            usage: self.usage(&json, seconds),
             request_id,
             raw: json,
         })
     }
 
-    fn usage(&self, usage: &Value, audio_seconds: f64) -> Usage {
-        let tokens = |name: &str| usage[name].as_i64().unwrap_or(0);
+    fn usage(&self, json: &Value, audio_seconds: f64) -> Usage {
+        let count = |name: &str| tokens(&json["usage"][name]).unwrap_or(0);
         Usage {
-            model: Some(self.model.clone()),
-            input_tokens: tokens("input_tokens"),
-            output_tokens: tokens("output_tokens"),
+            model: Some(json["model"].as_str().unwrap_or(&self.model).to_owned()),
+            input_tokens: count("input_tokens"),
+            output_tokens: count("output_tokens"),
             audio_seconds,
+            ..Usage::default()
         }
     }
 }

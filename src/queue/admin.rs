@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::job::{AttemptRow, JobRow};
 use super::wake::Waker;
+use crate::model::Fence;
 
 /// What `jobs list` shows; `None` = all.
 #[derive(Debug, Clone, Default)]
@@ -56,7 +57,7 @@ pub async fn attempts_of_call(db: &PgPool, call_id: Uuid) -> Result<Vec<AttemptR
     sqlx::query_as!(
         AttemptRow,
         "SELECT job_id, step, attempt, worker, started_at, ended_at, outcome, error_class, message, request_id, model,
-                input_tokens, output_tokens, audio_seconds, late_outcome, late_at
+                input_tokens, output_tokens, audio_seconds, cost_micro_units, late_outcome, late_at
          FROM job_attempts WHERE call_id = $1 ORDER BY started_at, job_id, attempt",
         call_id
     )
@@ -69,11 +70,22 @@ pub async fn attempts_of_job(db: &PgPool, id: i64) -> Result<Vec<AttemptRow>, sq
     sqlx::query_as!(
         AttemptRow,
         "SELECT job_id, step, attempt, worker, started_at, ended_at, outcome, error_class, message, request_id, model,
-                input_tokens, output_tokens, audio_seconds, late_outcome, late_at
+                input_tokens, output_tokens, audio_seconds, cost_micro_units, late_outcome, late_at
          FROM job_attempts WHERE job_id = $1 ORDER BY attempt",
         id
     )
     .fetch_all(db)
+    .await
+}
+
+/// Whether the attempt with this lease was lost: its worker died or froze, and what it had used was written nowhere.
+pub async fn was_lost(db: &PgPool, lease: Fence) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM job_attempts WHERE job_id = $1 AND token = $2 AND outcome = 'lost') AS "lost!""#,
+        lease.job_id.0,
+        lease.token
+    )
+    .fetch_one(db)
     .await
 }
 

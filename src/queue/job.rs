@@ -270,6 +270,8 @@ pub struct AttemptRow {
     pub output_tokens: i64,
     /// Seconds of audio sent.
     pub audio_seconds: f64,
+    /// What that cost, in millionths of a US dollar, at the prices of the day on which it ended; `None` = not known.
+    pub cost_micro_units: Option<i64>,
     /// What a worker that had lost its lease wanted to write.
     pub late_outcome: Option<String>,
     /// When that was refused.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::job::{Done, Failure, Job, StepError, StepPolicy};
-use crate::model::{Fence, Usage};
+use crate::model::{Fence, PriceList, Usage, UsageByModel, clock, price};
 
 /// A claim on a job. Ends exactly once: by [`Lease::finish`] or [`Lease::fail`], or by being dropped, which gives the
 /// job back without an attempt used. That covers a stop, tasks that were never started, and aborted handlers.
@@ -29,9 +29,9 @@ struct Inner {
 
 /// What an attempt leaves beside its outcome.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Notes {
-    pub(super) usage: Usage,
-    pub(super) request_id: Option<String>,
+struct Notes {
+    used: UsageByModel,
+    request_id: Option<String>,
 }
 
 /// One finished attempt on its way to the writer.
@@ -40,7 +40,27 @@ pub(super) struct End {
     pub(super) fence: Fence,
     pub(super) step: &'static str,
     pub(super) verdict: Verdict,
-    pub(super) notes: Notes,
+    pub(super) request_id: Option<String>,
+    pub(super) bill: Bill,
+}
+
+/// What an attempt has used and what that costs, at the prices of the day on which it ended.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bill {
+    /// All models together. The name is of the last one, or of the one that keeps the cost from being known.
+    pub(super) usage: Usage,
+    /// In micro-units; `None` = not known.
+    pub(super) cost: Option<i64>,
+}
+
+impl Bill {
+    fn new(used: &UsageByModel, prices: &PriceList) -> Self {
+        let (now, mut usage) = (clock::now(), used.total());
+        if let Some(model) = price::unpriced(used.lines(), now, prices) {
+            usage.model = Some(model.to_owned());
+        }
+        Self { usage, cost: price::cost(used.lines(), now, prices) }
+    }
 }
 
 /// What the writer makes of an attempt.
@@ -67,6 +87,8 @@ pub(super) struct Lane {
     pub(super) slots: usize,
     /// Factor on our own delays (`RETRY_SCALE`).
     pub(super) retry_scale: f64,
+    /// What paid upstreams cost.
+    pub(super) prices: Arc<PriceList>,
     busy: AtomicUsize,
     /// Set when a claim may find something; cleared before asking.
     dirty: AtomicBool,
@@ -74,8 +96,9 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(policy: StepPolicy, slots: usize, retry_scale: f64, wake: Arc<Notify>) -> Self {
-        Self { policy, slots, retry_scale, busy: AtomicUsize::new(0), dirty: AtomicBool::new(true), wake }
+    pub(super) fn new(policy: StepPolicy, retry_scale: f64, prices: Arc<PriceList>, wake: Arc<Notify>) -> Self {
+        let slots = policy.concurrency;
+        Self { policy, slots, retry_scale, prices, busy: AtomicUsize::new(0), dirty: AtomicBool::new(true), wake }
     }
 
     pub(super) fn free(&self) -> usize {
@@ -112,7 +135,7 @@ impl Lease {
 
     /// Adds what a request to an upstream has used; kept with the attempt, however it ends.
     pub fn note_usage(&self, usage: &Usage) {
-        self.notes().usage.add(usage);
+        self.notes().used.add(usage);
     }
 
     /// Keeps the upstream's id of the latest request with the attempt.
@@ -171,8 +194,10 @@ impl Lease {
 impl Inner {
     fn send(&self, verdict: Verdict) {
         let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let bill = Bill::new(&notes.used, &self.lane.prices);
+        let (fence, step, request_id) = (self.fence, self.lane.policy.name, notes.request_id);
         // The writer outlives every lease; where it is gone the process ends, and the lease runs out.
-        let _ = self.ends.send(End { fence: self.fence, step: self.lane.policy.name, verdict, notes });
+        let _ = self.ends.send(End { fence, step, verdict, request_id, bill });
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `wake` | LISTEN, NOTIFY, and waking within the process |
 //! | `workers` | all of these around apalis's monitor, from start to stop |
 //! | `admin` | the operator's hand |
+//! | `costs` | what calls have cost, failed attempts apart |
 //!
 //! # What each promise rests on
 //! - **Nothing is lost**: a job is a row, made in the same transaction as what it is about, and its end is written
@@ -27,6 +28,7 @@ mod admin;
 mod backend;
 mod claim;
 mod complete;
+mod costs;
 mod job;
 mod lease;
 mod link;
@@ -38,9 +40,10 @@ mod writer;
 
 pub use admin::{
     JobFilter, Retried, Standing, attempts_of_call, attempts_of_job, cancel_open_of_call, hold_call, list, retry, show,
-    standing,
+    standing, was_lost,
 };
 pub use claim::enqueue;
+pub use costs::{CallCost, Cost, StepCost, costs_of_calls};
 pub use job::{
     AttemptRow, Backoff, Done, Failure, Job, JobRow, NOT_READY_DEADLINE, NewJob, PAUSED_DEADLINE, StepError, StepPolicy,
 };

@@ -127,9 +127,10 @@ async fn rescue(
         ),
         a AS (
             INSERT INTO job_attempts (job_id, attempt, call_id, step, worker, token, started_at, ended_at, outcome,
-                error_class, message)
+                error_class, message, cost_micro_units)
+            -- What it had paid for and stored is counted by the attempt that finds it.
             SELECT id, starts, call_id, step, worker, token, claimed_at, now(), 'lost', 'lost',
-                   'The worker died or froze in the middle of the step.'
+                   'The worker died or froze in the middle of the step.', 0
             FROM verdict ON CONFLICT (job_id, attempt) DO NOTHING
         )
         UPDATE jobs j SET

@@ -21,6 +21,7 @@ use super::renew::Renewer;
 use super::sweep::Sweeper;
 use super::wake::Waker;
 use super::writer::Writer;
+use crate::model::PriceList;
 
 /// How long the last ends may take to reach the database at a stop; past it their leases run out.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
@@ -45,6 +46,8 @@ pub struct WorkerSettings {
     pub poison_limit: i32,
     /// Factor on our own delays; never on an upstream's, never on a deadline.
     pub retry_scale: f64,
+    /// What paid upstreams cost.
+    pub prices: Arc<PriceList>,
 }
 
 /// The workers of one process. Register the steps, then [`run`](Self::run).
@@ -100,7 +103,8 @@ impl Workers {
         let mut lanes = Vec::new();
         let mut monitor = Monitor::new().should_restart(|_, _| true);
         for (policy, handler) in &self.steps {
-            let lane = Arc::new(Lane::new(*policy, policy.concurrency, self.settings.retry_scale, wake.clone()));
+            let lane =
+                Arc::new(Lane::new(*policy, self.settings.retry_scale, self.settings.prices.clone(), wake.clone()));
             self.waker.attach(&lane);
             let (claimed, to_run) = mpsc::unbounded_channel();
             lanes.push((lane, claimed));

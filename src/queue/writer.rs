@@ -9,7 +9,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use uuid::Uuid;
 
 use super::job::Failure;
-use super::lease::{End, Held, Notes, Verdict};
+use super::lease::{Bill, End, Held, Verdict};
 use super::link::{Link, is_data_error};
 use super::wake::Waker;
 use crate::model::Fence;
@@ -76,7 +76,7 @@ impl Writer {
         tracing::error!(%error, step = end.step, job_id = end.fence.job_id.0, "The database refused the end of a step.");
         let message = "The step's outcome could not be stored. This is a bug; please report it.".to_owned();
         end.verdict = Verdict::Fail { outcome: "failed", failure: Failure { class: UNSTORABLE, message } };
-        end.notes = Notes::default();
+        (end.request_id, end.bill) = (None, Bill::default());
         vec![ends]
     }
 
@@ -128,6 +128,7 @@ struct Columns {
     input_tokens: Vec<i64>,
     output_tokens: Vec<i64>,
     audio_seconds: Vec<f64>,
+    costs: Vec<Option<i64>>,
 }
 
 /// The jobs that follow, column by column; `owner` is the job whose end makes them, under the token of that end: a late
@@ -163,11 +164,12 @@ fn columns(ends: &[End]) -> (Columns, NextColumns) {
         c.deadlines.push(deadline);
         c.classes.push(failure.map(|failure| failure.class.to_owned()));
         c.messages.push(failure.map(|failure| clean(&failure.message)));
-        c.request_ids.push(end.notes.request_id.as_deref().map(clean));
-        c.models.push(end.notes.usage.model.as_deref().map(clean));
-        c.input_tokens.push(end.notes.usage.input_tokens);
-        c.output_tokens.push(end.notes.usage.output_tokens);
-        c.audio_seconds.push(end.notes.usage.audio_seconds);
+        c.request_ids.push(end.request_id.as_deref().map(clean));
+        c.models.push(end.bill.usage.model.as_deref().map(clean));
+        c.input_tokens.push(end.bill.usage.input_tokens);
+        c.output_tokens.push(end.bill.usage.output_tokens);
+        c.audio_seconds.push(end.bill.usage.audio_seconds);
+        c.costs.push(end.bill.cost);
         let Verdict::Done(done) = &end.verdict else {
             c.results.push(None);
             continue;
@@ -203,9 +205,10 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
         r#"
         WITH e AS (
             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::float8[], $6::float8[],
-                $7::text[], $8::text[], $9::uuid[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::float8[])
+                $7::text[], $8::text[], $9::uuid[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::float8[],
+                $15::bigint[])
             AS t (id, token, state, outcome, delay, deadline, class, message, result, request_id, model, input_tokens,
-                output_tokens, audio_seconds)
+                output_tokens, audio_seconds, cost)
         ),
         -- No "state = 'running'" here: it would walk the dead entries of that partial index for each row (ADR 0001).
         l AS MATERIALIZED (
@@ -238,17 +241,17 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
         n AS (
             INSERT INTO jobs (step, call_id, target, run, critical)
             SELECT x.step, x.call_id, x.target, x.run, x.critical
-            FROM unnest($15::bigint[], $16::bigint[], $17::text[], $18::uuid[], $19::uuid[], $20::int[], $21::bool[])
+            FROM unnest($16::bigint[], $17::bigint[], $18::text[], $19::uuid[], $20::uuid[], $21::int[], $22::bool[])
                 AS x (owner, token, step, call_id, target, run, critical)
             WHERE (x.owner, x.token) IN (SELECT id, token FROM l)
             ON CONFLICT DO NOTHING
         ),
         a AS (
             INSERT INTO job_attempts (job_id, attempt, call_id, step, worker, token, started_at, ended_at, outcome,
-                error_class, message, request_id, model, input_tokens, output_tokens, audio_seconds)
+                error_class, message, request_id, model, input_tokens, output_tokens, audio_seconds, cost_micro_units)
             SELECT id, starts, call_id, step, worker, token, claimed_at, now(),
                    CASE WHEN overdue THEN 'failed' ELSE outcome END, class, message, request_id, model, input_tokens,
-                   output_tokens, audio_seconds
+                   output_tokens, audio_seconds, cost
             FROM l
             ON CONFLICT (job_id, attempt) DO NOTHING
         )
@@ -268,6 +271,7 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
         &c.input_tokens,
         &c.output_tokens,
         &c.audio_seconds,
+        &c.costs as &[Option<i64>],
         &n.owners,
         &n.tokens,
         &n.steps,

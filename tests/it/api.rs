@@ -41,6 +41,14 @@ const FINISHED: &str = r#"
     INSERT INTO deliveries (id, call_id, channel, destination, round, state, updated_at)
     VALUES ('019b0000-0000-7000-8000-00000000000c', '019b0000-0000-7000-8000-000000000001', 'slack', '#calls', 1, 'sent',
             '2026-01-05T10:05:00.25Z');
+    INSERT INTO job_attempts (job_id, attempt, call_id, step, worker, token, started_at, ended_at, outcome, model,
+        audio_seconds, input_tokens, cost_micro_units)
+    VALUES (1, 1, '019b0000-0000-7000-8000-000000000001', 'transcribe', 'w', 1, '2026-01-05T10:04:10Z', now(), 'retry',
+            'ear', 1, 0, 100),
+           (1, 2, '019b0000-0000-7000-8000-000000000001', 'transcribe', 'w', 2, '2026-01-05T10:04:20Z', now(),
+            'completed', 'ear', 40, 0, 4000),
+           (2, 1, '019b0000-0000-7000-8000-000000000001', 'analyze', 'w', 3, '2026-01-05T10:04:30Z', now(), 'completed',
+            'mind', 0, 70, 1100);
 "#;
 
 #[tokio::test]
@@ -55,6 +63,10 @@ async fn a_finished_call_has_everything() {
         "called": {"name": null, "number": "+15550100001"}, "started_at": "2026-01-05T10:00:00Z",
         "ended_at": "2026-01-05T10:04:08Z", "duration_seconds": 248, "recording": "available",
         "summary": "A charge came twice.", "sentiment": "neutral", "urgency": 3, "topics": ["billing"],
+        "cost": {"micro_units": 5200, "currency": "USD", "waste_micro_units": 100, "steps": [
+                {"step": "transcribe", "micro_units": 4100, "waste_micro_units": 100},
+                {"step": "analyze", "micro_units": 1100, "waste_micro_units": 0}],
+            "unpriced_models": [], "unmeasured_models": []},
     });
     let (status, list) = door.ask(&key, "/api/calls/").await;
     assert_eq!((status, list), (200, json!({"items": [expected.clone()], "next_cursor": null})));
@@ -64,7 +76,6 @@ async fn a_finished_call_has_everything() {
         "owner": "Dana", "due_at": "2026-01-06T12:00:00Z", "state": "open", "evidence": [0, 1], "supported": true}]);
     expected["deliveries"] =
         json!([{"channel": "slack", "to": "#calls", "state": "sent", "at": "2026-01-05T10:05:00.250Z"}]);
-    expected["cost"] = json!({"micro_units": null, "currency": "USD"});
     assert_eq!(door.ask(&key, &format!("/api/calls/{id}/")).await, (200, expected));
 
     let transcript = json!({"call_id": id, "language": "en", "timing": "estimated", "segments": [
@@ -82,6 +93,7 @@ async fn a_fresh_call_says_what_is_not_known_yet() {
     let (_, call) = door.ask(&key, &format!("/api/calls/{id}")).await;
     assert_eq!((&call["state"], &call["recording"]), (&json!("processing"), &json!("pending")));
     assert_eq!((&call["summary"], &call["action_items"]), (&Value::Null, &json!([])));
+    assert_eq!(call["cost"]["micro_units"], 0, "so far");
     let (status, problem) = door.ask(&key, &format!("/api/calls/{id}/transcript")).await;
     assert_eq!((status, problem["code"].as_str()), (404, Some("no_transcript")));
 

@@ -59,7 +59,9 @@ async fn a_finished_call_is_shown_in_full() {
     {
         assert!(shown.page().contains(part), "{part}: {}", shown.out);
     }
+    assert!(shown.out.contains("Cost        Unknown: no price for stand-in (transcribe unknown"), "{}", shown.out);
     let json = typed(&product, &["calls", "show", &id.to_string(), "--json"]).await.json();
+    assert_eq!(json["cost"]["unpriced_models"], serde_json::json!(["stand-in"]));
     assert_eq!((&json["state"], &json["attempts"][0]["outcome"]), (&"completed".into(), &"completed".into()));
     assert_eq!(typed(&product, &["calls", "list", "--json"]).await.json()["items"][0]["summary"], json["summary"]);
     let job = json["jobs"][0]["id"].to_string();

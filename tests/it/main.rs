@@ -2,6 +2,7 @@
 
 mod api;
 mod commands;
+mod costs;
 mod dev;
 mod layers;
 mod operators;

@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use super::story::Story;
 use crate::cli::jobs::JobJson;
+use crate::model::price::CURRENCY;
 use crate::model::{Segment, Sentiment, Speaker, Statement, Timing, Transcript};
-use crate::queue::AttemptRow;
+use crate::queue::{AttemptRow, CallCost, Cost, StepCost};
 use crate::store::calls::CallRow;
 use crate::store::deliveries::DeliveryRow;
 use crate::store::summaries::{ActionItemRow, AnalysisBrief};
@@ -28,6 +29,18 @@ struct ListedJson<'a> {
     sentiment: Option<&'a str>,
     urgency: Option<i16>,
     topics: &'a [String],
+    cost: CostJson<'a>,
+}
+
+/// What the upstreams have cost so far, in all runs.
+#[derive(Serialize)]
+struct CostJson<'a> {
+    #[serde(flatten)]
+    total: Cost,
+    currency: &'static str,
+    steps: &'a [StepCost],
+    unpriced_models: &'a [String],
+    unmeasured_models: &'a [String],
 }
 
 /// What is known of a call from its first moment on.
@@ -71,6 +84,7 @@ pub struct StoryJson<'a> {
     topics: &'a [String],
     action_items: Vec<ActionItemJson<'a>>,
     deliveries: Vec<DeliveryJson<'a>>,
+    cost: CostJson<'a>,
     /// Jobs of all runs, oldest first.
     jobs: Vec<JobJson<'a>>,
     /// Attempts of all runs, in the order in which they started.
@@ -122,9 +136,9 @@ struct SegmentJson<'a> {
 }
 
 impl<'a> ListJson<'a> {
-    /// Calls, with the analyses of those that have one.
-    pub fn new(calls: &'a [CallRow], briefs: &'a [AnalysisBrief]) -> Self {
-        let listed = |call: &'a CallRow| {
+    /// Calls, each with its cost, and with the analyses of those that have one.
+    pub fn new(calls: &'a [(CallRow, CallCost)], briefs: &'a [AnalysisBrief]) -> Self {
+        let listed = |(call, cost): &'a (CallRow, CallCost)| {
             let brief = briefs.iter().find(|brief| brief.call_id == call.id);
             ListedJson {
                 call: CallJson::new(call),
@@ -132,6 +146,7 @@ impl<'a> ListJson<'a> {
                 sentiment: brief.map(|brief| brief.sentiment.as_str()),
                 urgency: brief.map(|brief| brief.urgency),
                 topics: brief.map(|brief| brief.topics.as_slice()).unwrap_or_default(),
+                cost: CostJson::new(cost),
             }
         };
         Self { items: calls.iter().map(listed).collect() }
@@ -159,6 +174,12 @@ impl<'a> CallJson<'a> {
     }
 }
 
+impl<'a> CostJson<'a> {
+    fn new(CallCost { total, steps, unpriced_models, unmeasured_models }: &'a CallCost) -> Self {
+        Self { total: *total, currency: CURRENCY, steps, unpriced_models, unmeasured_models }
+    }
+}
+
 impl<'a> StoryJson<'a> {
     /// Everything; what was said only if asked for.
     pub fn new(story: &'a Story, now: DateTime<Utc>, transcript: bool) -> Self {
@@ -172,6 +193,7 @@ impl<'a> StoryJson<'a> {
             topics: analysis.map(|analysis| analysis.topics.as_slice()).unwrap_or_default(),
             action_items: story.action_items.iter().map(action_item).collect(),
             deliveries: story.deliveries.iter().map(delivery).collect(),
+            cost: CostJson::new(&story.cost),
             jobs: story.jobs.iter().map(|job| JobJson::new(job, now)).collect(),
             attempts: &story.attempts,
             transcript: story.transcript.as_ref().filter(|_| transcript).map(said),

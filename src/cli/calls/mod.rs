@@ -17,7 +17,7 @@ use super::{Failure, Terminal};
 use crate::model::CallState;
 use crate::pipeline;
 use crate::pipeline::rerun::{RerunError, rerun};
-use crate::queue::Waker;
+use crate::queue::{self, Waker};
 use crate::store::calls::{self, CallFilter, CallRow};
 use crate::store::summaries;
 
@@ -125,6 +125,12 @@ async fn show_list(session: &Session, args: ListArgs) -> Result<(), Failure> {
     if args.json {
         let ids: Vec<Uuid> = calls.iter().map(|call| call.id).collect();
         let briefs = summaries::briefs(&session.db, &ids).await?;
+        let mut costs = queue::costs_of_calls(&session.db, &ids).await?;
+        let with_cost = |call: CallRow| {
+            let cost = costs.remove(&call.id).unwrap_or_default();
+            (call, cost)
+        };
+        let calls: Vec<_> = calls.into_iter().map(with_cost).collect();
         return Ok(print_json(&ListJson::new(&calls, &briefs))?);
     }
     Ok(print(&listed(&session.screen, &calls, filter.state.as_deref(), more))?)

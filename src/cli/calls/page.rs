@@ -5,6 +5,7 @@ use super::{handle, title};
 use crate::cli::jobs::{History, advice};
 use crate::cli::render::{Ink, Page, Screen, words};
 use crate::model::{Segment, Speaker};
+use crate::queue::CallCost;
 use crate::store::calls::CallRow;
 use crate::store::deliveries::DeliveryRow;
 use crate::store::summaries::{ActionItemRow, StoredAnalysis};
@@ -15,7 +16,7 @@ const UNSUPPORTED: &str = "Nothing that was said supports this.";
 /// The whole story; what was said only if asked for.
 pub fn page(screen: &Screen, story: &Story, transcript: bool) -> String {
     let mut page = Page::new(screen);
-    head(&mut page, screen, &story.call);
+    head(&mut page, screen, story);
     if let Some(analysis) = &story.analysis {
         summary(&mut page, story, analysis);
         action_items(&mut page, screen, story);
@@ -33,7 +34,8 @@ pub fn page(screen: &Screen, story: &Story, transcript: bool) -> String {
     page.finish()
 }
 
-fn head(page: &mut Page, screen: &Screen, call: &CallRow) {
+fn head(page: &mut Page, screen: &Screen, story: &Story) {
+    let call = &story.call;
     let (ink, state) = words::call_state(&call.state);
     page.title(&title(call), (ink, state));
     if let Some(reason) = &call.state_reason {
@@ -47,6 +49,7 @@ fn head(page: &mut Page, screen: &Screen, call: &CallRow) {
     page.fact("Caller", &party(call.caller_name.as_deref(), call.caller_number.as_deref()));
     page.fact("Called", &party(call.called_name.as_deref(), call.called_number.as_deref()));
     page.fact("Recording", words::recording(&call.recording));
+    page.fact("Cost", &cost(&story.cost));
     page.fact("Sender's id", &call.external_id);
     page.fact("Our id", &call.id.to_string());
 }
@@ -66,6 +69,41 @@ fn when(screen: &Screen, call: &CallRow) -> String {
 fn party(name: Option<&str>, number: Option<&str>) -> String {
     let parts: Vec<&str> = [name, number].into_iter().flatten().filter(|part| !part.trim().is_empty()).collect();
     if parts.is_empty() { "Not told".to_owned() } else { parts.join(", ") }
+}
+
+/// What the call cost so far and for what, or why nobody knows.
+fn cost(cost: &CallCost) -> String {
+    let steps: Vec<String> = cost.steps.iter().filter_map(|step| paid(&step.step, step.cost.micro_units)).collect();
+    let of_steps = if steps.len() > 1 { format!(" ({})", steps.join(", ")) } else { String::new() };
+    let total = cost.total.micro_units.map_or_else(|| format!("Unknown: {}", why_unknown(cost)), words::money);
+    let waste = match cost.total.waste_micro_units {
+        Some(0) => String::new(),
+        Some(waste) => format!(", of it {} for failed attempts", words::money(waste)),
+        None => ", of it an unknown part for failed attempts".to_owned(),
+    };
+    format!("{total}{of_steps}{waste}")
+}
+
+fn paid(step: &str, micro_units: Option<i64>) -> Option<String> {
+    match micro_units {
+        Some(0) => None,
+        Some(amount) => Some(format!("{step} {}", words::money(amount))),
+        None => Some(format!("{step} unknown")),
+    }
+}
+
+fn why_unknown(cost: &CallCost) -> String {
+    let mut reasons = Vec::new();
+    if !cost.unpriced_models.is_empty() {
+        reasons.push(format!("no price for {}", cost.unpriced_models.join(", ")));
+    }
+    if !cost.unmeasured_models.is_empty() {
+        reasons.push(format!("{} did not say what was used", cost.unmeasured_models.join(", ")));
+    }
+    if reasons.is_empty() {
+        reasons.push("an earlier version of this program did not keep what was used".to_owned());
+    }
+    reasons.join("; ")
 }
 
 fn summary(page: &mut Page, story: &Story, analysis: &StoredAnalysis) {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::cli::Failure;
 use crate::cli::render::clean;
 use crate::model::Transcript;
-use crate::queue::{self, AttemptRow, JobFilter, JobRow};
+use crate::queue::{self, AttemptRow, CallCost, JobFilter, JobRow};
 use crate::store::calls::{self, CallRow};
 use crate::store::deliveries::{self, DeliveryRow};
 use crate::store::summaries::{self, ActionItemRow, StoredAnalysis};
@@ -31,6 +31,8 @@ pub struct Story {
     pub jobs: Vec<JobRow>,
     /// Attempts of all runs, in the order in which they started.
     pub attempts: Vec<AttemptRow>,
+    /// What they cost.
+    pub cost: CallCost,
 }
 
 impl Story {
@@ -52,6 +54,7 @@ impl Story {
             deliveries: deliveries::of_call(db, id).await?,
             jobs,
             attempts: queue::attempts_of_call(db, call.id).await?,
+            cost: queue::costs_of_calls(db, &[call.id]).await?.remove(&call.id).unwrap_or_default(),
             call,
         })
     }

@@ -6,6 +6,7 @@ use super::*;
 use crate::cli::jobs::samples::{at, attempt, job};
 use crate::cli::render::width_of;
 use crate::model::{Segment, Sentiment, Speaker, Statement, Timing, Transcript};
+use crate::queue::{CallCost, Cost, StepCost};
 use crate::store::deliveries::DeliveryRow;
 use crate::store::summaries::{ActionItemRow, AnalysisBrief, StoredAnalysis};
 
@@ -109,6 +110,7 @@ fn complete() -> Story {
         .zip(10..)
         .map(|(job, second)| attempt(job, 1, &format!("06:21:{second}"), 420, "completed"))
         .collect();
+    (attempts[1].cost_micro_units, attempts[2].cost_micro_units) = (Some(18_600), Some(1_100));
     attempts[5].outcome = "failed".to_owned();
     attempts[5].message = Some("The mail server refused the address (550): no such user here.".to_owned());
     attempts[5].error_class = Some("address_refused".to_owned());
@@ -123,7 +125,16 @@ fn complete() -> Story {
         deliveries: vec![held, delivery(2, "email", "nobody@example.com", "failed")],
         jobs,
         attempts,
+        cost: CallCost {
+            total: Cost { micro_units: Some(19_700), waste_micro_units: Some(0) },
+            steps: vec![paid("download", Some(0)), paid("transcribe", Some(18_600)), paid("analyze", Some(1_100))],
+            ..CallCost::default()
+        },
     }
+}
+
+fn paid(step: &str, micro_units: Option<i64>) -> StepCost {
+    StepCost { step: step.to_owned(), cost: Cost { micro_units, waste_micro_units: Some(0) } }
 }
 
 /// A call that waits for a key.
@@ -143,6 +154,7 @@ fn waiting() -> Story {
         deliveries: Vec::new(),
         attempts: vec![attempt(&download, 1, "06:21:11", 1_240, "completed"), refused],
         jobs: vec![download, waiting],
+        cost: CallCost::default(),
     }
 }
 
@@ -171,6 +183,33 @@ fn a_waiting_call_on_a_page() {
 }
 
 #[test]
+fn costs_say_what_was_wasted_and_what_is_not_known() {
+    let told = |cost: &CallCost| {
+        let text = page::page(&Screen::for_tests(), &Story { cost: cost.clone(), ..waiting() }, false);
+        assert_fits(&text);
+        let told = text.split_once("Cost ").unwrap().1.split_once("  Sender's id").unwrap().0.to_owned();
+        told.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(told(&CallCost::default()), "$0.00");
+    let mut cost = CallCost {
+        total: Cost { micro_units: Some(5_200), waste_micro_units: Some(1_100) },
+        steps: vec![paid("transcribe", Some(5_200))],
+        ..CallCost::default()
+    };
+    assert_eq!(told(&cost), "$0.0052, of it $0.0011 for failed attempts");
+    cost.total = Cost { micro_units: None, waste_micro_units: None };
+    cost.steps.push(paid("analyze", None));
+    cost.unpriced_models = vec!["gpt-x".to_owned()];
+    let unknown = "Unknown: no price for gpt-x (transcribe $0.0052, analyze unknown), of it an unknown part for failed \
+                   attempts";
+    assert_eq!(told(&cost), unknown);
+    cost.total.waste_micro_units = Some(0);
+    cost.steps.clear();
+    cost.unmeasured_models = vec!["mine".to_owned()];
+    assert_eq!(told(&cost), "Unknown: no price for gpt-x; mine did not say what was used");
+}
+
+#[test]
 fn later_runs_and_days_have_lines_of_their_own() {
     let mut story = waiting();
     story.call.run = 2;
@@ -179,6 +218,7 @@ fn later_runs_and_days_have_lines_of_their_own() {
     let mut late = attempt(&again, 1, "06:59:00", 12_400, "completed");
     late.started_at += TimeDelta::days(1);
     late.ended_at += TimeDelta::days(1);
+    late.cost_micro_units = None;
     story.attempts.push(late);
     story.jobs.push(again);
     let text = rendered(&story, false);
@@ -234,7 +274,8 @@ fn json_keeps_its_shape() {
         topics: vec!["billing".to_owned()],
     };
     let bare = CallRow { id: Uuid::nil(), ..call("processing") };
-    insta::assert_json_snapshot!("list", ListJson::new(&[story.call.clone(), bare], &[brief]));
+    let calls = [(story.call.clone(), complete().cost), (bare, CallCost::default())];
+    insta::assert_json_snapshot!("list", ListJson::new(&calls, &[brief]));
     let begun = RerunJson { call_id: story.call.id, external_id: "call-0001", run: 2, from: "analyze" };
     insta::assert_json_snapshot!("rerun", begun);
 }

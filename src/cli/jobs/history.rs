@@ -44,11 +44,13 @@ impl History<'_> {
         let (ink, what) = outcome(attempt, delivery);
         let again = if attempt.attempt > 1 { format!(" (attempt {})", attempt.attempt) } else { String::new() };
         let clock = format!("{}  ", screen.clock(attempt.started_at));
-        page.row(
-            &clock,
-            (ink, &format!("{what}{again}")),
-            (Ink::Grey, &words::between(attempt.started_at, attempt.ended_at)),
-        );
+        let took = words::between(attempt.started_at, attempt.ended_at);
+        let effort = match attempt.cost_micro_units {
+            Some(0) => took,
+            Some(cost) => format!("{}, {took}", words::money(cost)),
+            None => format!("cost unknown, {took}"),
+        };
+        page.row(&clock, (ink, &format!("{what}{again}")), (Ink::Grey, &effort));
         if let Some(message) = &attempt.message {
             page.text(UNDER, Ink::Plain, message);
         }

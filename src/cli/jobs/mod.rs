@@ -288,6 +288,7 @@ pub mod samples {
             input_tokens: 0,
             output_tokens: 0,
             audio_seconds: 0.0,
+            cost_micro_units: Some(0),
             late_outcome: None,
             late_at: None,
         }

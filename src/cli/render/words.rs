@@ -127,6 +127,17 @@ pub fn position(milliseconds: i64) -> String {
     }
 }
 
+/// An amount in millionths of a US dollar: `$0.54`, under one cent with four decimals.
+pub fn money(micro_units: i64) -> String {
+    let (ten_thousandths, cents) = (micro_units.saturating_add(50) / 100, micro_units.saturating_add(5_000) / 10_000);
+    match micro_units {
+        ..=0 => "$0.00".to_owned(),
+        _ if ten_thousandths == 0 => "under $0.0001".to_owned(),
+        _ if ten_thousandths < 100 => format!("$0.{ten_thousandths:04}"),
+        _ => format!("${}.{:02}", cents / 100, cents % 100),
+    }
+}
+
 /// `1 job`, `2 jobs`.
 pub fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
@@ -152,6 +163,21 @@ mod tests {
     #[case(-1, "0 s")]
     fn lengths_are_said_in_two_parts(#[case] value: i64, #[case] expected: &str) {
         assert_eq!(seconds(value), expected);
+    }
+
+    #[rstest]
+    #[case(0, "$0.00")]
+    #[case(49, "under $0.0001")]
+    #[case(50, "$0.0001")]
+    #[case(5_200, "$0.0052")]
+    #[case(9_949, "$0.0099")]
+    #[case(9_950, "$0.01")]
+    #[case(544_999, "$0.54")]
+    #[case(12_345_678, "$12.35")]
+    #[case(-1, "$0.00")]
+    #[case(i64::MAX, "$9223372036854.77")]
+    fn money_under_a_cent_has_four_decimals(#[case] micro_units: i64, #[case] expected: &str) {
+        assert_eq!(money(micro_units), expected);
     }
 
     #[rstest]

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::Bill;
 use super::fixtures::Fixtures;
 use super::openai::{MODEL, Refusal, authorize, json_answer};
 use super::read_body;
@@ -70,7 +71,12 @@ async fn complete(request: &Request, body: Body, fixtures: Fixtures, key: &Secre
         .map_err(|error| Refusal::invalid(format!("We could not parse the JSON body of your request: {error}")))?;
     let completion = Completion::deserialize(body).map_err(|error| Refusal::invalid(error.to_string()))?;
     check(&completion)?;
-    Ok(json_answer(StatusCode::OK, &answer(&completion, fixtures)))
+    let answer = answer(&completion, fixtures);
+    let tokens = |name: &str| answer["usage"][name].as_i64().unwrap_or_default();
+    let (input_tokens, output_tokens) = (tokens("prompt_tokens"), tokens("completion_tokens"));
+    let mut response = json_answer(StatusCode::OK, &answer);
+    response.set_data(Bill { input_tokens, output_tokens, ..Bill::default() });
+    Ok(response)
 }
 
 fn check(completion: &Completion) -> Result<(), Refusal> {
@@ -194,6 +200,9 @@ mod tests {
         assert_eq!(serde_json::from_str::<Findings>(content).unwrap(), call.analysis);
         assert!(answer["usage"]["prompt_tokens"].as_u64().unwrap() > 50);
         assert_eq!(standins.requests("language_model"), 1);
+        let (usage, bill) = (&answer["usage"], standins.bill());
+        assert_eq!((usage["prompt_tokens"].as_i64(), bill.audio_seconds), (Some(bill.input_tokens), 0.0));
+        assert_eq!(usage["completion_tokens"].as_i64(), Some(bill.output_tokens));
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@
 //! What Slack and mail received stands in the [`Outbox`], which the product's own server shows under `/dev/outbox`.
 //! Each HTTP answer of a stand-in carries the header `x-stand-in`.
 
+mod bill;
 mod blocks;
 pub mod fixtures;
 mod language_model;
@@ -41,6 +42,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use bill::RunningBill;
+
+pub use bill::Bill;
 pub use fixtures::Fixtures;
 pub use outbox::Outbox;
 
@@ -82,9 +86,10 @@ pub struct Standins {
     stop: DropGuard,
 }
 
-/// Requests per stand-in, for tests.
+/// Requests per stand-in and what they would have cost, for tests.
 #[derive(Debug, Default)]
 struct Counters {
+    bill: RunningBill,
     recordings: AtomicU64,
     speech: AtomicU64,
     language_model: AtomicU64,
@@ -156,6 +161,11 @@ impl Standins {
         self.counters.of(standin).load(Ordering::Relaxed)
     }
 
+    /// What the transcriber and the language model would charge for, refused requests left out.
+    pub fn bill(&self) -> Bill {
+        self.counters.bill.read()
+    }
+
     /// Stops listening and waits until what is under way has ended, at most a second.
     pub async fn stop(self) {
         drop(self.stop);
@@ -189,7 +199,8 @@ async fn listen(address: SocketAddr, what: &str) -> anyhow::Result<(TcpListener,
     Ok((listener, address))
 }
 
-/// What every request to an HTTP stand-in goes through: it is counted, and its answer says who answers.
+/// What every request to an HTTP stand-in goes through: it is counted, what its answer would cost is added up, and the
+/// answer says who answers.
 fn door<E>(name: &'static str, counters: &Arc<Counters>, stand_in: E) -> impl Endpoint<Output = Response> + use<E>
 where
     E: IntoEndpoint,
@@ -205,6 +216,9 @@ where
                 Ok(response) => response,
                 Err(error) => error.into_response(),
             };
+            if let Some(bill) = response.data::<Bill>() {
+                counters.bill.add(bill);
+            }
             response.headers_mut().insert("x-stand-in", HeaderValue::from_static(name));
             Ok(response)
         }

@@ -9,8 +9,9 @@ use poem::{Body, Endpoint, EndpointExt, FromRequest, Request, RequestBody, Respo
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
+use super::Bill;
 use super::fixtures::Fixtures;
-use super::openai::{Refusal, answer, authorize, json_answer};
+use super::openai::{MODEL, Refusal, answer, authorize, json_answer};
 use super::read_body;
 use super::sound::{Heard, Sound, recognise};
 
@@ -72,7 +73,9 @@ async fn transcribe(
     check_name(&name)?;
     let heard = tokio::task::spawn_blocking(move || hear(fixtures, &name, &audio)).await;
     let transcription = heard.map_err(|error| Refusal::invalid(format!("The stand-in broke: {error}")))??;
-    Ok(transcription.write(format, form.word_times))
+    let mut response = transcription.write(format, form.word_times);
+    response.set_data(Bill { audio_seconds: transcription.seconds.unwrap_or_default(), ..Bill::default() });
+    Ok(response)
 }
 
 impl Form {
@@ -153,7 +156,7 @@ impl Transcription {
             "verbose_json" => {
                 let mut body = json!({
                     "task": "transcribe", "language": "english", "duration": self.seconds.unwrap_or_default(),
-                    "text": self.text, "segments": self.segments(), "usage": usage,
+                    "text": self.text, "segments": self.segments(), "usage": usage, "model": MODEL,
                 });
                 if word_times {
                     let word = |Heard { word, time, .. }: &Heard| json!({"word": word, "start": time.0, "end": time.1});
@@ -161,7 +164,7 @@ impl Transcription {
                 }
                 json_answer(StatusCode::OK, &body)
             }
-            _ => json_answer(StatusCode::OK, &json!({"text": self.text, "usage": usage})),
+            _ => json_answer(StatusCode::OK, &json!({"text": self.text, "usage": usage, "model": MODEL})),
         }
     }
 
@@ -239,7 +242,8 @@ mod tests {
         let words = "Hello. I was charged twice for my October invoice. The number is four four one seven.";
 
         let (status, body) = send(&standins, key, form("a.wav", piece(), &[("model", "gpt-transcribe")])).await;
-        assert_eq!((status, body), (200, json!({"text": words, "usage": {"type": "duration", "seconds": 7.0}})));
+        let usage = json!({"type": "duration", "seconds": 7.0});
+        assert_eq!((status, body), (200, json!({"text": words, "usage": usage, "model": "stand-in"})));
 
         let fields = [("model", "whisper-1"), ("response_format", "text")];
         let (_, body) = send(&standins, key, form("a.wav", piece(), &fields)).await;
@@ -255,6 +259,7 @@ mod tests {
         let (_, body) = send(&standins, key, form("a.wav", wav(&[9000; 8000]), &[("model", "gpt-transcribe")])).await;
         assert_eq!(body["text"], UNKNOWN);
         assert_eq!(standins.requests("speech"), 4);
+        assert_eq!(standins.bill(), Bill { audio_seconds: 3.0 * 7.0 + 1.0, ..Bill::default() });
     }
 
     #[tokio::test]
@@ -276,5 +281,6 @@ mod tests {
             assert_eq!((status, &body["error"]["code"]), (expected, &code), "case {at}: {body}");
             assert!(body["error"]["message"].is_string() && body["error"]["type"].is_string());
         }
+        assert_eq!(standins.bill(), Bill::default(), "refusals are free");
     }
 }

@@ -7,13 +7,12 @@ use uuid::Uuid;
 
 use super::super::problem::Problem;
 use super::super::schema::{ActionState, Nullable, Timestamp};
+use crate::model::price::CURRENCY;
 use crate::model::{self, CallState, DeliveryState, Direction, RecordingState, Sentiment, Speaker, Timing};
+use crate::queue::{self, CallCost};
 use crate::store::calls::CallRow;
 use crate::store::deliveries::DeliveryRow;
 use crate::store::summaries::{ActionItemRow, AnalysisBrief, StoredAnalysis};
-
-/// Prices are not known yet; when they are, they are in this currency.
-const CURRENCY: &str = "USD";
 
 /// A page of the list.
 #[derive(Debug, Object)]
@@ -59,6 +58,8 @@ pub struct CallItem {
     urgency: Nullable<i16>,
     /// Keywords.
     topics: Vec<String>,
+    /// What the upstreams have cost so far, in all runs of the call.
+    cost: Cost,
 }
 
 /// A call with everything that was made of it.
@@ -72,8 +73,6 @@ pub struct Call {
     action_items: Vec<ActionItem>,
     /// Messages about the call.
     deliveries: Vec<Delivery>,
-    /// What the upstreams cost.
-    cost: Cost,
 }
 
 /// One side of a call.
@@ -128,13 +127,33 @@ struct Delivery {
     at: Timestamp,
 }
 
-/// What the upstreams cost.
+/// What the upstreams cost, at the prices of the days on which they were used. Answers that were lost on their way are
+/// not in it.
 #[derive(Debug, Object)]
 struct Cost {
-    /// Millionths of the currency; null = not known.
+    /// Millionths of the currency; null = a part of it is not known.
     micro_units: Nullable<i64>,
     /// ISO 4217.
     currency: String,
+    /// The part of it that went into attempts that did not succeed; null = not known.
+    waste_micro_units: Nullable<i64>,
+    /// The same for each step that was tried.
+    steps: Vec<StepCost>,
+    /// Models without a price, for which nobody knows what they cost.
+    unpriced_models: Vec<String>,
+    /// Models that did not say what they used, so that nobody knows what they cost.
+    unmeasured_models: Vec<String>,
+}
+
+/// What one step of a call cost.
+#[derive(Debug, Object)]
+struct StepCost {
+    /// Name of the step.
+    step: String,
+    /// Millionths of the currency; null = a part of it is not known.
+    micro_units: Nullable<i64>,
+    /// The part of it that went into attempts that did not succeed; null = not known.
+    waste_micro_units: Nullable<i64>,
 }
 
 /// What was said in a call.
@@ -166,8 +185,8 @@ struct Segment {
 }
 
 impl CallItem {
-    /// A call and what a list shows of its analysis.
-    pub fn new(call: CallRow, analysis: Option<AnalysisBrief>) -> Result<Self, Problem> {
+    /// A call and what a list shows of its analysis and its cost.
+    pub fn new(call: CallRow, analysis: Option<AnalysisBrief>, cost: CallCost) -> Result<Self, Problem> {
         let (summary, sentiment, urgency, topics) = match analysis {
             Some(brief) => (Some(brief.summary), Some(word(&brief.sentiment)?), Some(brief.urgency), brief.topics),
             None => (None, None, None, Vec::new()),
@@ -189,6 +208,7 @@ impl CallItem {
             sentiment: sentiment.into(),
             urgency: urgency.into(),
             topics,
+            cost: cost.into(),
         })
     }
 }
@@ -200,8 +220,9 @@ impl Call {
         analysis: Option<StoredAnalysis>,
         action_items: Vec<ActionItemRow>,
         deliveries: Vec<DeliveryRow>,
+        cost: CallCost,
     ) -> Result<Self, Problem> {
-        let mut item = CallItem::new(call, None)?;
+        let mut item = CallItem::new(call, None, cost)?;
         let mut statements = Vec::new();
         if let Some(analysis) = analysis {
             item.summary = Some(analysis.summary).into();
@@ -215,7 +236,6 @@ impl Call {
             statements: statements.into_iter().map(Statement::from).collect(),
             action_items: action_items.into_iter().map(ActionItem::new).collect::<Result<_, _>>()?,
             deliveries: deliveries.into_iter().map(Delivery::new).collect::<Result<_, _>>()?,
-            cost: Cost { micro_units: None.into(), currency: CURRENCY.to_owned() },
         })
     }
 }
@@ -244,6 +264,25 @@ impl Delivery {
     fn new(row: DeliveryRow) -> Result<Self, Problem> {
         let at = Timestamp(row.updated_at);
         Ok(Self { channel: row.channel, to: row.destination, state: word(&row.state)?, at })
+    }
+}
+
+impl From<CallCost> for Cost {
+    fn from(CallCost { total, steps, unpriced_models, unmeasured_models }: CallCost) -> Self {
+        Self {
+            micro_units: total.micro_units.into(),
+            currency: CURRENCY.to_owned(),
+            waste_micro_units: total.waste_micro_units.into(),
+            steps: steps.into_iter().map(StepCost::from).collect(),
+            unpriced_models,
+            unmeasured_models,
+        }
+    }
+}
+
+impl From<queue::StepCost> for StepCost {
+    fn from(queue::StepCost { step, cost }: queue::StepCost) -> Self {
+        Self { step, micro_units: cost.micro_units.into(), waste_micro_units: cost.waste_micro_units.into() }
     }
 }
 

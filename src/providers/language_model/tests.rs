@@ -31,7 +31,8 @@ fn question() -> CompletionRequest<'static> {
 fn answer(finish_reason: Value, message: Value) -> Value {
     json!({"id": "x", "object": "chat.completion", "created": 1, "model": "luna-2026",
         "choices": [{"index": 0, "finish_reason": finish_reason, "message": message}],
-        "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}})
+        "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110,
+            "prompt_tokens_details": {"cached_tokens": 60}}})
 }
 
 fn ok(body: &Value) -> Vec<u8> {
@@ -61,7 +62,8 @@ async fn a_structured_answer() {
     assert_eq!((completion.model.as_str(), completion.finish_reason.as_str()), ("luna-2026", "stop"));
     assert_eq!(completion.request_id.as_deref(), Some("req_1"));
     let model = Some("luna-2026".to_owned());
-    assert_eq!(completion.usage, Usage { model, input_tokens: 100, output_tokens: 10, audio_seconds: 0.0 });
+    let expected = Usage { model, input_tokens: 100, cached_tokens: 60, output_tokens: 10, ..Usage::default() };
+    assert_eq!(completion.usage, expected);
     let expected = json!({
         "model": "gpt-6-luna",
         "messages": [{"role": "system", "content": "Summarize."},
@@ -135,6 +137,29 @@ async fn a_cut_answer_gets_twice_the_room_once() {
     let error = result.unwrap_err();
     assert_eq!((error.fault, error.class, bodies.len()), (Fault::Permanent, "cut_off", 2));
     assert_eq!(error.request_id.as_deref(), Some("req_1"));
+    assert_eq!(used(error), Some((200, false)));
+
+    let (result, _) = complete(vec![ok(&answer(json!("length"), json!({}))), http(500, &[], b"")]).await;
+    assert_eq!(used(result.unwrap_err()), Some((100, false)), "the cut answer was paid for");
+}
+
+/// Tokens read, and whether the server did not say.
+fn used(error: UpstreamError) -> Option<(i64, bool)> {
+    error.usage.map(|usage| (usage.input_tokens, usage.unmeasured))
+}
+
+#[rstest]
+#[case(answer(json!("content_filter"), json!({"content": null})), Some((100, false)))]
+#[case(answer(json!("stop"), json!({"refusal": "I cannot."})), Some((100, false)))]
+#[case(answer(json!("stop"), json!({"content": "Sure!"})), Some((100, false)))]
+#[case(json!({"choices": [{"message": {"content": "Sure!"}}]}), Some((0, true)))]
+#[case(json!({"choices": [{}], "usage": {"prompt_tokens": -1, "completion_tokens": "7"}}), Some((0, true)))]
+#[case(json!({"choices": [{}], "usage": {"prompt_tokens": 9e18, "completion_tokens": 7}}), Some((0, true)))]
+#[case(json!({"choices": []}), None)]
+#[case(json!(null), None)]
+#[tokio::test]
+async fn useless_answers_of_a_model_are_paid_for(#[case] body: Value, #[case] expected: Option<(i64, bool)>) {
+    assert_eq!(used(complete(vec![ok(&body)]).await.0.unwrap_err()), expected);
 }
 
 #[rstest]
@@ -171,7 +196,7 @@ async fn a_refusal_is_shown_but_not_the_callers_words() {
 async fn frugal_servers_are_understood(#[case] body: Value) {
     let completion = complete(vec![ok(&body)]).await.0.unwrap();
     assert_eq!((completion.json, completion.model.as_str()), (json!({"a": 1}), "gpt-6-luna"));
-    assert_eq!(completion.usage.input_tokens, 0);
+    assert!(completion.usage.input_tokens == 0 && completion.usage.unmeasured);
 }
 
 #[tokio::test]

@@ -39,7 +39,8 @@ async fn the_words_of_a_piece() {
     assert_eq!((answer.request_id.as_deref(), answer.raw), (Some("req_1"), body));
     assert!(answer.segments.is_empty());
     let model = Some("gpt-transcribe".to_owned());
-    assert_eq!(answer.usage, Usage { model, input_tokens: 290, output_tokens: 80, audio_seconds: 4.0 });
+    let expected = Usage { model, input_tokens: 290, output_tokens: 80, audio_seconds: 4.0, ..Usage::default() };
+    assert_eq!(answer.usage, expected);
 
     assert!(request.starts_with("POST /v1/audio/transcriptions HTTP/1.1\r\n"), "{request}");
     assert!(request.contains("authorization: Bearer sk-1\r\n"));
@@ -106,6 +107,16 @@ async fn invented_words_are_dropped(#[case] body: Value, #[case] text: &str, #[c
 async fn failures(#[case] status: u16, #[case] body: &[u8], #[case] fault: Fault, #[case] class: &str) {
     let error = answer("gpt-transcribe", status, body).await.0.unwrap_err();
     assert_eq!((error.fault, error.class, error.request_id.as_deref()), (fault, class, Some("req_1")), "{error}");
+}
+
+#[rstest]
+#[case(json!({"text": null, "model": "other", "usage": {"type": "duration", "seconds": 4}}), Some("other"))]
+#[case(json!({"error": {"message": "x"}}), None)]
+#[tokio::test]
+async fn a_useless_answer_of_a_model_is_paid_for(#[case] body: Value, #[case] model: Option<&str>) {
+    let error = answer("gpt-transcribe", 200, body.to_string().as_bytes()).await.0.unwrap_err();
+    let used = error.usage.map(|usage| (usage.model.unwrap(), usage.audio_seconds));
+    assert_eq!(used, model.map(|model| (model.to_owned(), 4.0)));
 }
 
 #[tokio::test]

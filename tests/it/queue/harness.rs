@@ -49,6 +49,7 @@ pub fn settings() -> WorkerSettings {
         shutdown_timeout: Duration::from_secs(1),
         poison_limit: 3,
         retry_scale: 1.0,
+        prices: Arc::default(),
     }
 }
 

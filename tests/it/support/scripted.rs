@@ -16,11 +16,24 @@ pub struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: String,
+    never: bool,
 }
 
 impl Answer {
     pub fn new(status: u16, body: impl Into<String>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into() }
+        Self { status, headers: Vec::new(), body: body.into(), never: false }
+    }
+
+    /// The request is taken, and that is all.
+    pub fn never() -> Self {
+        Self { never: true, ..Self::new(204, "") }
+    }
+
+    /// What a language model says, and what it charges for.
+    pub fn said(model: &str, content: &str, input_tokens: i64, output_tokens: i64) -> Self {
+        let choice = serde_json::json!({"finish_reason": "stop", "message": {"content": content}});
+        let usage = serde_json::json!({"prompt_tokens": input_tokens, "completion_tokens": output_tokens});
+        Self::new(200, serde_json::json!({"model": model, "choices": [choice], "usage": usage}).to_string())
     }
 
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -69,6 +82,11 @@ impl ScriptedUpstream {
     pub fn answer_next(&self, answers: impl IntoIterator<Item = Answer>) {
         self.script.lock().unwrap().extend(answers);
     }
+
+    /// Whether all scripted answers were asked for.
+    pub fn is_told_out(&self) -> bool {
+        self.script.lock().unwrap().is_empty()
+    }
 }
 
 impl Endpoint for Script {
@@ -78,6 +96,9 @@ impl Endpoint for Script {
         let next = self.answers.lock().unwrap().pop_front();
         if let Some(answer) = next {
             request.take_body().into_bytes().await.ok();
+            if answer.never {
+                std::future::pending::<()>().await;
+            }
             let mut response = Response::builder().status(StatusCode::from_u16(answer.status).unwrap());
             for (name, value) in answer.headers {
                 response = response.header(name, value);

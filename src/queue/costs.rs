@@ -1,0 +1,162 @@
+//! What calls have cost so far: the sums of their attempts, by step, failed attempts apart.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+/// What some attempts have cost, in millionths of a US dollar; `None` = a part of it is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Cost {
+    /// All of them.
+    pub micro_units: Option<i64>,
+    /// Those of them that did not end as `completed`.
+    pub waste_micro_units: Option<i64>,
+}
+
+impl Default for Cost {
+    /// Nothing was tried, so nothing was paid.
+    fn default() -> Self {
+        Self { micro_units: Some(0), waste_micro_units: Some(0) }
+    }
+}
+
+/// What a step of a call has cost, in all its runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StepCost {
+    /// Step.
+    pub step: String,
+    /// Its cost.
+    #[serde(flatten)]
+    pub cost: Cost,
+}
+
+/// What a call has cost, in all its runs. Answers that were lost on their way to us are not in it: nobody told what they
+/// had used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallCost {
+    /// All steps together.
+    pub total: Cost,
+    /// By step, in the order in which they first started.
+    pub steps: Vec<StepCost>,
+    /// Models that have no price for what they did.
+    pub unpriced_models: Vec<String>,
+    /// Models whose server did not say what they used.
+    pub unmeasured_models: Vec<String>,
+}
+
+/// The attempts of one step of a call that completed, or those that did not.
+struct Part {
+    call_id: Uuid,
+    step: String,
+    completed: bool,
+    micro_units: Option<i64>,
+    unpriced: Vec<String>,
+    unmeasured: Vec<String>,
+}
+
+/// What these calls have cost so far. A call that nothing was tried for is not in the answer.
+pub async fn costs_of_calls(db: &PgPool, calls: &[Uuid]) -> Result<HashMap<Uuid, CallCost>, sqlx::Error> {
+    let parts = sqlx::query_as!(
+        Part,
+        r#"WITH a AS (
+               SELECT call_id, step, started_at, outcome = 'completed' AS completed, cost_micro_units AS cost,
+                      CASE WHEN cost_micro_units IS NULL THEN model END AS unknown,
+                      input_tokens + output_tokens + audio_seconds > 0 AS measured
+               FROM job_attempts WHERE call_id = ANY ($1)
+           )
+           SELECT call_id, step, completed AS "completed!",
+                  CASE WHEN bool_and(cost IS NOT NULL) THEN sum(cost)::bigint END AS micro_units,
+                  coalesce(array_agg(DISTINCT unknown) FILTER (WHERE unknown IS NOT NULL AND measured), '{}')
+                      AS "unpriced!",
+                  coalesce(array_agg(DISTINCT unknown) FILTER (WHERE unknown IS NOT NULL AND NOT measured), '{}')
+                      AS "unmeasured!"
+           FROM a GROUP BY call_id, step, completed ORDER BY min(started_at)"#,
+        calls
+    )
+    .fetch_all(db)
+    .await?;
+    let mut costs: HashMap<Uuid, CallCost> = HashMap::new();
+    for part in parts {
+        costs.entry(part.call_id).or_default().add(part);
+    }
+    Ok(costs)
+}
+
+impl CallCost {
+    fn add(&mut self, part: Part) {
+        self.total.add(part.micro_units, part.completed);
+        let index = self.steps.iter().position(|step| step.step == part.step).unwrap_or_else(|| {
+            self.steps.push(StepCost { step: part.step, cost: Cost::default() });
+            self.steps.len() - 1
+        });
+        self.steps[index].cost.add(part.micro_units, part.completed);
+        for (models, more) in
+            [(&mut self.unpriced_models, part.unpriced), (&mut self.unmeasured_models, part.unmeasured)]
+        {
+            models.extend(more);
+            models.sort();
+            models.dedup();
+        }
+    }
+}
+
+impl Cost {
+    fn add(&mut self, micro_units: Option<i64>, completed: bool) {
+        let sum = |one: Option<i64>| one?.checked_add(micro_units?);
+        self.micro_units = sum(self.micro_units);
+        if !completed {
+            self.waste_micro_units = sum(self.waste_micro_units);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(step: &str, completed: bool, micro_units: Option<i64>, unpriced: &[&str]) -> Part {
+        Part {
+            call_id: Uuid::nil(),
+            step: step.into(),
+            completed,
+            micro_units,
+            unpriced: unpriced.iter().map(|model| (*model).to_owned()).collect(),
+            unmeasured: Vec::new(),
+        }
+    }
+
+    fn sum(parts: Vec<Part>) -> CallCost {
+        let mut cost = CallCost::default();
+        for part in parts {
+            cost.add(part);
+        }
+        cost
+    }
+
+    #[test]
+    fn failed_attempts_are_waste_and_part_of_the_whole() {
+        let cost = sum(vec![
+            part("transcribe", false, Some(100), &[]),
+            part("transcribe", true, Some(4_000), &[]),
+            part("analyze", true, Some(1_100), &[]),
+        ]);
+        assert_eq!(cost.total, Cost { micro_units: Some(5_200), waste_micro_units: Some(100) });
+        let steps: Vec<_> = cost.steps.iter().map(|step| (step.step.as_str(), step.cost.micro_units)).collect();
+        assert_eq!(steps, [("transcribe", Some(4_100)), ("analyze", Some(1_100))]);
+    }
+
+    #[test]
+    fn one_unknown_part_makes_its_sums_unknown_and_no_other() {
+        let cost = sum(vec![
+            part("transcribe", true, Some(4_000), &[]),
+            part("analyze", true, None, &["b", "a"]),
+            part("analyze", false, Some(7), &[]),
+            part("analyze", true, None, &["a"]),
+        ]);
+        assert_eq!(cost.total, Cost { micro_units: None, waste_micro_units: Some(7) });
+        assert_eq!(cost.steps[0].cost.micro_units, Some(4_000));
+        assert_eq!(cost.unpriced_models, ["a", "b"]);
+    }
+}
