@@ -9,10 +9,12 @@ use poem::{Body, Endpoint, EndpointExt, FromRequest, Request, RequestBody, Respo
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
+use super::effects::Deed;
 use super::fixtures::Fixtures;
 use super::openai::{Refusal, answer, authorize, json_answer};
 use super::read_body;
 use super::sound::{Heard, Sound, recognise};
+use crate::model::Usage;
 
 /// Counted over the whole body, multipart included.
 const MAX_BODY: usize = 26_214_400;
@@ -70,9 +72,12 @@ async fn transcribe(
     let (name, audio) =
         form.file.ok_or_else(|| Refusal::invalid("Could not find a file in the form.").param("file"))?;
     check_name(&name)?;
-    let heard = tokio::task::spawn_blocking(move || hear(fixtures, &name, &audio)).await;
+    let piece = audio.clone();
+    let heard = tokio::task::spawn_blocking(move || hear(fixtures, &name, &piece)).await;
     let transcription = heard.map_err(|error| Refusal::invalid(format!("The stand-in broke: {error}")))??;
-    Ok(transcription.write(format, form.word_times))
+    let audio_seconds = transcription.seconds.unwrap_or_default();
+    let usage = Usage { model: Some(model), audio_seconds, ..Usage::default() };
+    Ok(Deed::to_content(&audio, usage).on(transcription.write(format, form.word_times)))
 }
 
 impl Form {
