@@ -3,6 +3,7 @@
 mod api;
 mod commands;
 mod dev;
+mod faults;
 mod layers;
 mod outage;
 mod pipeline;

@@ -1,0 +1,1 @@
+//! A mix of all faults.
