@@ -69,10 +69,10 @@ impl Effects {
         let fault = struck.map(|struck| struck.fault.name);
         let lost = struck.is_some_and(|struck| struck.fault.loses());
         let effect = Effect { at: clock::now(), upstream, subject, usage, fault, lost };
-        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        list.push_back(effect);
-        if list.len() > MOST_KEPT {
-            list.pop_front();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_back(effect);
+        if kept.len() > MOST_KEPT {
+            kept.pop_front();
         }
     }
 

@@ -154,12 +154,8 @@ impl Standins {
             .nest("/slack", door.before(Upstream::Slack, slack::routes(outbox.clone(), key)));
         let server = Server::new_with_acceptor(connections.listen(http)?);
         tasks.spawn(server.run_with_graceful_shutdown(routes, stop.clone().cancelled_owned(), Some(GRACE)));
-        let post_office = smtp::PostOffice {
-            outbox: outbox.clone(),
-            counters: counters.clone(),
-            faults,
-            effects: effects.clone(),
-        };
+        let post_office =
+            smtp::PostOffice { outbox: outbox.clone(), counters: counters.clone(), faults, effects: effects.clone() };
         tasks.spawn(smtp::serve(mail, post_office, tasks.clone(), stop.clone()));
         tasks.close();
 

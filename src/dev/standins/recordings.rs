@@ -89,7 +89,11 @@ fn fixture(request: &Request, Path(file): Path<String>, Data(recordings): Data<&
 }
 
 #[handler]
-async fn uploaded(request: &Request, Path(name): Path<String>, Data(recordings): Data<&Arc<Recordings>>) -> Result<Response> {
+async fn uploaded(
+    request: &Request,
+    Path(name): Path<String>,
+    Data(recordings): Data<&Arc<Recordings>>,
+) -> Result<Response> {
     let Some(path) = recordings.path(&name) else { return Ok(StatusCode::NOT_FOUND.into_response()) };
     let Ok(file) = File::open(path).await else { return Ok(StatusCode::NOT_FOUND.into_response()) };
     let length = file.metadata().await.map_err(InternalServerError)?.len();

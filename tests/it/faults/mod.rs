@@ -21,7 +21,9 @@ const IMPATIENT: (&str, &str) = ("UPSTREAM_TIMEOUT", "download=1s,transcribe=3s,
 /// One rule of a plan.
 fn rule(upstream: &str, fault: &str, rest: &[&str]) -> String {
     let mut rule = format!("[[rule]]\nupstream = '{upstream}'\nfault = '{fault}'\n");
-    rest.iter().for_each(|line| writeln!(rule, "{line}").unwrap());
+    for line in rest {
+        writeln!(rule, "{line}").unwrap();
+    }
     rule
 }
 

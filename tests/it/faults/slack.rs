@@ -16,13 +16,19 @@ enum Way {
 
 /// A call whose message meets the fault, told to its end; gives the product and its Slack delivery.
 async fn told(way: Way, fault: &str, rest: &[&str], settings: &[(&str, &str)]) -> (Product, DeliveryRow) {
+    told_under(way, &rule("slack", fault, &[rest, &["wait_seconds = 1"]].concat()), settings).await
+}
+
+async fn told_under(way: Way, plan: &str, settings: &[(&str, &str)]) -> (Product, DeliveryRow) {
     let settings = [settings, &[IMPATIENT, ("NOTIFY_NO_RECORDING", "true")]].concat();
-    let plan = rule("slack", fault, &[rest, &["wait_seconds = 1"]].concat());
-    let mut product = Product::at_rest_under(&plan, &settings).await;
+    let mut product = Product::at_rest_under(plan, &settings).await;
     if way == Way::Bot {
         let (token, url) = (product.standins.slack_bot_token(), product.standins.slack_api_url.to_string());
-        let bot =
-            [("SLACK_BOT_TOKEN", token.expose_secret()), ("SLACK_CHANNEL", "C0123456789"), ("SLACK_API_BASE_URL", &url)];
+        let bot = [
+            ("SLACK_BOT_TOKEN", token.expose_secret()),
+            ("SLACK_CHANNEL", "C0123456789"),
+            ("SLACK_API_BASE_URL", &url),
+        ];
         product.set(&[&[("SLACK_WEBHOOK_URL", "")], &bot[..]].concat());
     }
     product.work();
@@ -131,6 +137,15 @@ async fn an_answer_that_is_lost_again_is_held_for_a_person(#[case] way: Way) {
     let (product, delivery) = told(way, "reset", &[], &[]).await;
     assert_eq!((delivery.state.as_str(), delivery.repeated), ("unknown", true));
     assert_eq!(effects(&product, Upstream::Slack).len(), 2, "once, and once more");
+}
+
+#[tokio::test]
+async fn a_refused_repeat_does_not_claim_that_nothing_arrived() {
+    let plan = [rule("slack", "reset", &["first = 1"]), rule("slack", "no_service", &[])].concat();
+    let (product, delivery) = told_under(Way::Webhook, &plan, &[]).await;
+    assert_eq!((delivery.state.as_str(), delivery.repeated), ("failed", true));
+    assert!(delivery.detail.unwrap().contains("an earlier try may have arrived"));
+    assert_eq!(effects(&product, Upstream::Slack).len(), 1);
 }
 
 #[tokio::test]

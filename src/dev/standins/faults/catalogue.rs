@@ -137,10 +137,10 @@ mod tests {
     fn the_guide_names_every_fault_and_no_other() {
         let list = GUIDE.split("## List of faults").nth(1).unwrap();
         let lines: HashSet<_> = list.lines().filter(|line| line.starts_with("| `")).collect();
-        let expected = |fault: &Fault| format!("| `{}` | `{}` | {} |", fault.upstream, fault.name, fault.does);
-        let expected: Vec<String> = all().iter().map(expected).collect();
+        let line = |fault: &Fault| format!("| `{}` | `{}` | {} |", fault.upstream, fault.name, fault.does);
+        let expected: Vec<String> = all().iter().map(line).collect();
         let missing: Vec<_> = expected.iter().filter(|line| !lines.contains(line.as_str())).collect();
-        assert!(missing.is_empty(), "docs/faults.md lacks\n{}", missing.iter().map(|l| format!("{l}\n")).collect::<String>());
+        assert!(missing.is_empty(), "docs/faults.md lacks {missing:#?}");
         assert_eq!(lines.len(), expected.len());
     }
 

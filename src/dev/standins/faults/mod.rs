@@ -157,9 +157,8 @@ mod tests {
 
     #[test]
     fn a_seed_is_a_fate() {
-        let plan = |seed: u64| {
-            format!("seed = {seed}\n[[rule]]\nupstream = 'speech'\nfault = 'reset'\nprobability = 0.25\n")
-        };
+        let plan =
+            |seed: u64| format!("seed = {seed}\n[[rule]]\nupstream = 'speech'\nfault = 'reset'\nprobability = 0.25\n");
         assert_eq!(fates(&plan(7), 400), fates(&plan(7), 400));
         assert_ne!(fates(&plan(7), 400), fates(&plan(8), 400));
         let struck = fates(&plan(7), 400).iter().filter(|fate| **fate == "reset").count();

@@ -129,11 +129,8 @@ impl WrittenRule {
     }
 
     fn when(&self) -> anyhow::Result<When> {
-        let conditions = [
-            self.first.map(When::First),
-            self.every.map(When::Every),
-            self.probability.map(When::Probability),
-        ];
+        let conditions =
+            [self.first.map(When::First), self.every.map(When::Every), self.probability.map(When::Probability)];
         let mut given = conditions.into_iter().flatten();
         let when = given.next().unwrap_or(When::Always);
         ensure!(given.next().is_none(), "only one of `first`, `every` and `probability` can be given");

@@ -12,7 +12,7 @@ use super::catalogue::{Act, Fault, Scene};
 use crate::dev::standins::Upstream;
 
 /// One chunk of a recording without end.
-const CHUNK: [u8; 64 * 1024] = [0; 64 * 1024];
+static CHUNK: [u8; 64 * 1024] = [0; 64 * 1024];
 /// Between two bytes of a recording that drips.
 const DRIP: Duration = Duration::from_millis(100);
 /// A WAV file that says that it is 4 GB long.
@@ -72,7 +72,10 @@ fn mislabel(response: &mut Response) {
 fn endless(_: &Scene) -> Response {
     let head = stream::iter([Bytes::from_static(WAV_HEAD)]);
     let chunks = stream::repeat_with(|| Bytes::from_static(&CHUNK));
-    audio(Body::from_bytes_stream(futures::StreamExt::map(futures::StreamExt::chain(head, chunks), Ok::<_, std::io::Error>)))
+    audio(Body::from_bytes_stream(futures::StreamExt::map(
+        futures::StreamExt::chain(head, chunks),
+        Ok::<_, std::io::Error>,
+    )))
 }
 
 fn drip(_: &Scene) -> Response {
