@@ -177,7 +177,7 @@ async fn serve(
         running.write(&options.data_dir, options.ready_file.as_deref())?;
         println!("{}", banner(&running, replaced, own_database, &options.data_dir, &simulate));
         if !options.faults.is_empty() {
-            println!("The stand-ins misbehave, {}\n", options.faults);
+            println!("The stand-ins misbehave by plan:\n{}\n", options.faults);
         }
         std::future::pending::<anyhow::Result<()>>().await
     };

@@ -1,6 +1,7 @@
 //! What becomes of a call when an upstream has a bad day: one case for each fault of `docs/faults.md`, and a mix of all.
 
 mod analysis;
+mod command;
 mod mix;
 mod recordings;
 mod slack;
@@ -16,7 +17,7 @@ use goto_automation::model::CallId;
 use crate::support::Product;
 
 /// Short limits for upstreams that never answer.
-const IMPATIENT: (&str, &str) = ("UPSTREAM_TIMEOUT", "download=1s,transcribe=3s,analyze=3s,notify=1s");
+const IMPATIENT: (&str, &str) = ("UPSTREAM_TIMEOUT", "download=2s,transcribe=3s,analyze=3s,notify=2s");
 
 /// One rule of a plan.
 fn rule(upstream: &str, fault: &str, rest: &[&str]) -> String {

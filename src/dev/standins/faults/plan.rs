@@ -150,8 +150,8 @@ fn duration(name: &str, seconds: f64) -> anyhow::Result<Duration> {
 /// One line per rule, for whoever starts `dev`.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seed {}", self.seed)?;
-        self.rules.iter().try_for_each(|rule| write!(f, "\n{rule}"))
+        write!(f, "  seed {}", self.seed)?;
+        self.rules.iter().try_for_each(|rule| write!(f, "\n  {rule}"))
     }
 }
 
@@ -189,8 +189,10 @@ mod tests {
             .unwrap();
         let told = plan.to_string();
         let told: Vec<_> = told.lines().collect();
-        assert_eq!(told[0], "seed 7");
-        assert!(told[1].starts_with("smtp recipient_550: ") && told[1].ends_with("; the first 2, for 30 s, only a@b"));
+        assert_eq!(told[0], "  seed 7");
+        assert!(
+            told[1].starts_with("  smtp recipient_550: ") && told[1].ends_with("; the first 2, for 30 s, only a@b")
+        );
         assert!(told[2].ends_with("; with probability 0.1"), "{}", told[2]);
         assert_eq!((plan.rules[0].wait, plan.rules[1].wait), (WAIT, Duration::from_millis(1_500)));
         assert!("".parse::<Plan>().unwrap().is_empty());
