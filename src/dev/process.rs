@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 
 use super::postgres::Postgres;
 use super::running::RunningDev;
+use super::standins::faults::plan::Plan;
 use super::standins::{self, Fixtures, Standins, outbox};
 use super::state::State;
 use crate::app::{self, Database};
@@ -33,6 +34,8 @@ pub struct Options {
     pub reset: bool,
     /// Written in one move once everything serves.
     pub ready_file: Option<PathBuf>,
+    /// How the stand-ins misbehave.
+    pub faults: Plan,
 }
 
 /// Runs until `shutdown`, and leaves nothing running behind.
@@ -57,7 +60,7 @@ pub async fn run(options: &Options, shutdown: &Shutdown) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
 
     let postgres = if values.is_set("DATABASE_URL") { None } else { Some(Postgres::start(&data_dir).await?) };
-    let standins = start_standins(&state).await?;
+    let standins = start_standins(&state, &options.faults).await?;
     state.keep_ports(&standins)?;
     let replaced = overlay(&mut values, &state, &standins, &data_dir, address, postgres.as_ref());
     let config = values.read()?;
@@ -74,13 +77,14 @@ pub async fn run(options: &Options, shutdown: &Shutdown) -> anyhow::Result<()> {
 }
 
 /// On the ports of the last run where they are still free, so that recording addresses of earlier calls stay alive.
-async fn start_standins(state: &State) -> anyhow::Result<Standins> {
+async fn start_standins(state: &State, faults: &Plan) -> anyhow::Result<Standins> {
     let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let key = SecretString::from(state.standin_key.clone());
-    let kept = standins::Options { key: key.clone(), http: at(state.http_port), smtp: at(state.smtp_port) };
+    let any = standins::Options { key, http: at(0), smtp: at(0), faults: faults.clone() };
+    let kept = standins::Options { http: at(state.http_port), smtp: at(state.smtp_port), ..any.clone() };
     match Standins::start_with(Fixtures::embedded(), kept).await {
         Ok(standins) => Ok(standins),
-        Err(_) => Standins::start_with(Fixtures::embedded(), standins::Options { key, http: at(0), smtp: at(0) }).await,
+        Err(_) => Standins::start_with(Fixtures::embedded(), any).await,
     }
 }
 
@@ -109,8 +113,7 @@ fn overlay(
     default(values, "GOTO_WEBHOOK_SECRET", state.webhook_secret.clone());
     default(values, "RECORDING_STORE", format!("file://{}", data_dir.join("recordings").display()));
     if absent(values, &["RECORDING_ALLOWED_HOSTS", "GOTO_API_KEY"]) {
-        let host = standins.recordings_url.authority().to_owned();
-        values.set("RECORDING_ALLOWED_HOSTS", host);
+        values.set("RECORDING_ALLOWED_HOSTS", standins.recording_hosts());
         values.set("RECORDING_ALLOW_PRIVATE", "true");
         values.set("GOTO_API_KEY", standins.key.expose_secret());
         replaced.push("recordings");
@@ -186,6 +189,9 @@ async fn serve(
     let tell = async {
         running.write(&options.data_dir, options.ready_file.as_deref())?;
         println!("{}", banner(&running, replaced, own_database, &options.data_dir, &simulate));
+        if !options.faults.is_empty() {
+            println!("The stand-ins misbehave by plan:\n{}\n", options.faults);
+        }
         std::future::pending::<anyhow::Result<()>>().await
     };
     let both = async { tokio::try_join!(door, work).map(|_| ()) };

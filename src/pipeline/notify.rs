@@ -25,6 +25,8 @@ pub(super) const POLICY: StepPolicy = StepPolicy {
     backoff: Backoff { first: Duration::from_secs(10), factor: 3.0, longest: Duration::from_hours(12) },
 };
 
+/// What must be known about a message that was refused when it was sent again.
+const EARLIER_TRY: &str = " That was about the repeat: an earlier try may have arrived.";
 /// Urgency that passes quiet hours.
 const URGENT_NOW: i16 = 5;
 
@@ -100,8 +102,11 @@ async fn send(
             tracing::info!(channel = channel.name(), "Message sent.");
             Ok(Done::end())
         }
-        Err(SendError::NotSent(error)) => {
+        Err(SendError::NotSent(mut error)) => {
             lease.note_request(error.request_id.as_deref());
+            if envelope.possible_repeat {
+                error.message.push_str(EARLIER_TRY);
+            }
             let last = error.fault == Fault::Permanent
                 || (error.fault == Fault::Transient && job.attempts >= POLICY.max_attempts);
             let state = if last { DeliveryState::Failed } else { DeliveryState::Pending };

@@ -210,9 +210,10 @@ fn content(value: &Value) -> Option<String> {
     }
 }
 
-/// The text without one Markdown code fence around it.
+/// The text without the thoughts that some servers leave before it, and without one Markdown code fence around it.
 fn unfenced(text: &str) -> &str {
-    let text = text.trim();
+    let thought = text.trim_start().strip_prefix("<think>").and_then(|text| text.split_once("</think>"));
+    let text = thought.map_or(text, |(_, answer)| answer).trim();
     let Some(inner) = text.strip_prefix("```").and_then(|text| text.strip_suffix("```")) else { return text };
     inner.strip_prefix("json").unwrap_or(inner)
 }

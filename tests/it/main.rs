@@ -4,6 +4,7 @@ mod api;
 mod commands;
 mod costs;
 mod dev;
+mod faults;
 mod layers;
 mod operators;
 mod outage;

@@ -23,6 +23,10 @@ use crate::model::{CallBrief, Envelope, Fault, UpstreamError};
 const WEBHOOK_DESTINATION: &str = "incoming-webhook";
 /// As much of an answer as is read. Slack's are a few hundred bytes.
 const ANSWER_LIMIT: usize = 64 * 1024;
+/// A server that asks for "0 seconds" for ever must not be asked without a pause.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+/// What it wants beyond that is asked for again.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// Posts to one Slack channel.
 #[derive(Debug, Clone)]
@@ -106,7 +110,9 @@ async fn read(mut response: Response) -> Answer {
     let headers = response.headers();
     Answer {
         status: response.status(),
-        retry_after: text(headers, RETRY_AFTER.as_str()).and_then(|s| s.parse().ok()).map(Duration::from_secs),
+        retry_after: text(headers, RETRY_AFTER.as_str())
+            .and_then(|seconds| seconds.parse().ok())
+            .map(|seconds| Duration::from_secs(seconds).clamp(SHORTEST_WAIT, LONGEST_WAIT)),
         request_id: text(headers, "x-slack-req-id"),
         body,
     }

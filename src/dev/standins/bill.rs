@@ -1,9 +1,8 @@
 //! What the two models would charge for: the other side of the product's own sums.
 
-use std::sync::{Mutex, PoisonError};
+use super::Effect;
 
-/// What was used of the models by all answers that left the stand-ins. Each answer carries its own along, so that the
-/// door can add it up.
+/// What was used of the models by all answers that they computed, those that were lost on the way included.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Bill {
     /// Seconds of audio that were transcribed.
@@ -14,19 +13,13 @@ pub struct Bill {
     pub output_tokens: i64,
 }
 
-/// A bill that grows.
-#[derive(Debug, Default)]
-pub(super) struct RunningBill(Mutex<Bill>);
-
-impl RunningBill {
-    pub(super) fn add(&self, more: &Bill) {
-        let mut bill = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        bill.audio_seconds += more.audio_seconds;
-        bill.input_tokens += more.input_tokens;
-        bill.output_tokens += more.output_tokens;
-    }
-
-    pub(super) fn read(&self) -> Bill {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Bill {
+    /// What these deeds come to.
+    pub(super) fn of(effects: &[Effect]) -> Self {
+        effects.iter().fold(Self::default(), |bill, Effect { usage, .. }| Self {
+            audio_seconds: bill.audio_seconds + usage.audio_seconds,
+            input_tokens: bill.input_tokens + usage.input_tokens,
+            output_tokens: bill.output_tokens + usage.output_tokens,
+        })
     }
 }

@@ -10,12 +10,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::Bill;
+use super::effects::Deed;
 use super::fixtures::Fixtures;
 use super::openai::{MODEL, Refusal, authorize, json_answer};
 use super::read_body;
 use super::transcript::analyze;
-use crate::model::clock;
+use crate::model::{Usage, clock};
 
 /// A two-hour call is about 0.1 MB of text.
 const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -74,9 +74,9 @@ async fn complete(request: &Request, body: Body, fixtures: Fixtures, key: &Secre
     let answer = answer(&completion, fixtures);
     let tokens = |name: &str| answer["usage"][name].as_i64().unwrap_or_default();
     let (input_tokens, output_tokens) = (tokens("prompt_tokens"), tokens("completion_tokens"));
-    let mut response = json_answer(StatusCode::OK, &answer);
-    response.set_data(Bill { input_tokens, output_tokens, ..Bill::default() });
-    Ok(response)
+    let usage = Usage { model: Some(MODEL.to_owned()), input_tokens, output_tokens, ..Usage::default() };
+    let asked = completion.messages.iter().map(|message| message.content.text()).collect::<Vec<_>>().join("\n");
+    Ok(Deed::to_content(asked.as_bytes(), usage).on(json_answer(StatusCode::OK, &answer)))
 }
 
 fn check(completion: &Completion) -> Result<(), Refusal> {

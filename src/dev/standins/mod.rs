@@ -10,10 +10,15 @@
 //! | [`smtp`] | RFC 5321 without TLS and login | |
 //!
 //! What Slack and mail received stands in the [`Outbox`], which the product's own server shows under `/dev/outbox`.
-//! Each HTTP answer of a stand-in carries the header `x-stand-in`.
+//! Each HTTP answer of a stand-in carries the header `x-stand-in`. All of them misbehave as [`faults`] says, and what
+//! they really did stands in [`Standins::effects`].
 
 mod bill;
 mod blocks;
+mod connections;
+mod door;
+mod effects;
+pub mod faults;
 pub mod fixtures;
 mod language_model;
 mod openai;
@@ -27,31 +32,50 @@ mod transcript;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use poem::http::HeaderValue;
-use poem::listener::TcpAcceptor;
-use poem::{Body, Endpoint, EndpointExt, IntoEndpoint, Response, Route, Server};
+use poem::{Body, Route, Server};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use bill::RunningBill;
+use self::connections::Connections;
+use self::door::{Counters, Door};
+use self::effects::Effects;
+use self::faults::Faults;
+use self::faults::plan::Plan;
+use crate::text_enum;
 
 pub use bill::Bill;
+pub use effects::Effect;
 pub use fixtures::Fixtures;
 pub use outbox::Outbox;
 
 /// How long a request that is under way may go on after [`Standins::stop`].
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Where the stand-ins listen and what they ask for.
+text_enum!(
+    /// Those whom the stand-ins stand in for.
+    Upstream {
+        /// The recording host.
+        Recordings = "recordings",
+        /// Speech to text.
+        Speech = "speech",
+        /// The language model.
+        LanguageModel = "language_model",
+        /// Slack, both ways in.
+        Slack = "slack",
+        /// The mail server.
+        Smtp = "smtp",
+    }
+);
+
+/// Where the stand-ins listen, what they ask for, and how they misbehave.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The bearer that the recording host and both models ask for; Slack asks for `xoxb-` and the same.
@@ -61,6 +85,8 @@ pub struct Options {
     pub http: SocketAddr,
     /// Address of the mail server, on loopback; port 0 = any free one.
     pub smtp: SocketAddr,
+    /// Who misbehaves how and when; empty = nobody.
+    pub faults: Plan,
 }
 
 /// The running stand-ins. They stop when this is dropped.
@@ -82,26 +108,17 @@ pub struct Standins {
     /// What Slack and mail received.
     pub outbox: Outbox,
     counters: Arc<Counters>,
+    effects: Effects,
     tasks: TaskTracker,
     stop: DropGuard,
-}
-
-/// Requests per stand-in and what they would have cost, for tests.
-#[derive(Debug, Default)]
-struct Counters {
-    bill: RunningBill,
-    recordings: AtomicU64,
-    speech: AtomicU64,
-    language_model: AtomicU64,
-    slack: AtomicU64,
-    smtp: AtomicU64,
 }
 
 impl Default for Options {
     /// Any free ports and a fresh random key.
     fn default() -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { key: SecretString::from(format!("dev-{:032x}", rand::random::<u128>())), http: any, smtp: any }
+        let key = SecretString::from(format!("dev-{:032x}", rand::random::<u128>()));
+        Self { key, http: any, smtp: any, faults: Plan::default() }
     }
 }
 
@@ -118,22 +135,30 @@ impl Standins {
         let base = Url::parse(&format!("http://{http_address}/"))?;
         let recordings_url = base.join("recordings/")?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let counters = Arc::<Counters>::default();
-        let outbox = Outbox::default();
+        let (counters, effects) = (Arc::<Counters>::default(), Effects::default());
+        let (outbox, connections) = (Outbox::default(), Connections::default());
+        let faults = Arc::new(Faults::new(options.faults));
+        let door = Door {
+            counters: counters.clone(),
+            faults: faults.clone(),
+            effects: effects.clone(),
+            connections: connections.clone(),
+        };
 
         let key = Arc::new(options.key.clone());
         let uploads = recordings::Recordings::new(fixtures, recordings_url.clone())?;
+        let speech = speech::endpoint(fixtures, key.clone());
+        let language_model = language_model::endpoint(fixtures, key.clone());
         let routes = Route::new()
-            .nest("/recordings", door("recordings", &counters, recordings::routes(uploads, key.clone())))
-            .at("/v1/audio/transcriptions", door("speech", &counters, speech::endpoint(fixtures, key.clone())))
-            .at(
-                "/v1/chat/completions",
-                door("language_model", &counters, language_model::endpoint(fixtures, key.clone())),
-            )
-            .nest("/slack", door("slack", &counters, slack::routes(outbox.clone(), key)));
-        let server = Server::new_with_acceptor(TcpAcceptor::from_tokio(http)?);
+            .nest("/recordings", door.before(Upstream::Recordings, recordings::routes(uploads, key.clone())))
+            .at("/v1/audio/transcriptions", door.before(Upstream::Speech, speech))
+            .at("/v1/chat/completions", door.before(Upstream::LanguageModel, language_model))
+            .nest("/slack", door.before(Upstream::Slack, slack::routes(outbox.clone(), key)));
+        let server = Server::new_with_acceptor(connections.listen(http)?);
         tasks.spawn(server.run_with_graceful_shutdown(routes, stop.clone().cancelled_owned(), Some(GRACE)));
-        tasks.spawn(smtp::serve(mail, outbox.clone(), counters.clone(), tasks.clone(), stop.clone()));
+        let post_office =
+            smtp::PostOffice { outbox: outbox.clone(), counters: counters.clone(), faults, effects: effects.clone() };
+        tasks.spawn(smtp::serve(mail, post_office, tasks.clone(), stop.clone()));
         tasks.close();
 
         Ok(Self {
@@ -145,9 +170,17 @@ impl Standins {
             key: options.key,
             outbox,
             counters,
+            effects,
             tasks,
             stop: stop.drop_guard(),
         })
+    }
+
+    /// For `RECORDING_ALLOWED_HOSTS`: the recording host under both of its names, since a redirect may lead from the one
+    /// to the other.
+    pub fn recording_hosts(&self) -> String {
+        let port = self.recordings_url.port_or_known_default().unwrap_or(80);
+        format!("{},localhost:{port}", self.recordings_url.authority())
     }
 
     /// For `SLACK_BOT_TOKEN`.
@@ -158,35 +191,23 @@ impl Standins {
     /// How many requests a stand-in has had, refused ones included: `recordings`, `speech`, `language_model`, `slack`,
     /// `smtp` (mails begun). Panics on another name.
     pub fn requests(&self, standin: &str) -> u64 {
-        self.counters.of(standin).load(Ordering::Relaxed)
+        self.counters.of(standin.parse().unwrap_or_else(|problem| panic!("{problem}")))
+    }
+
+    /// What was really done so far, oldest first.
+    pub fn effects(&self) -> Vec<Effect> {
+        self.effects.all()
     }
 
     /// What the transcriber and the language model would charge for, refused requests left out.
     pub fn bill(&self) -> Bill {
-        self.counters.bill.read()
+        Bill::of(&self.effects.all())
     }
 
     /// Stops listening and waits until what is under way has ended, at most a second.
     pub async fn stop(self) {
         drop(self.stop);
         self.tasks.wait().await;
-    }
-}
-
-impl Counters {
-    fn of(&self, standin: &str) -> &AtomicU64 {
-        match standin {
-            "recordings" => &self.recordings,
-            "speech" => &self.speech,
-            "language_model" => &self.language_model,
-            "slack" => &self.slack,
-            "smtp" => &self.smtp,
-            other => panic!("there is no stand-in named {other}"),
-        }
-    }
-
-    fn count(&self, standin: &str) {
-        self.of(standin).fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -197,32 +218,6 @@ async fn listen(address: SocketAddr, what: &str) -> anyhow::Result<(TcpListener,
         .with_context(|| format!("The {what} stand-in cannot listen on {address}. Is another one running?"))?;
     let address = listener.local_addr()?;
     Ok((listener, address))
-}
-
-/// What every request to an HTTP stand-in goes through: it is counted, what its answer would cost is added up, and the
-/// answer says who answers.
-fn door<E>(name: &'static str, counters: &Arc<Counters>, stand_in: E) -> impl Endpoint<Output = Response> + use<E>
-where
-    E: IntoEndpoint,
-    E::Endpoint: 'static,
-{
-    let counters = counters.clone();
-    stand_in.into_endpoint().map_to_response().around(move |endpoint, request| {
-        let counters = counters.clone();
-        async move {
-            counters.count(name);
-            tracing::debug!(stand_in = name, method = %request.method(), "request to a stand-in");
-            let mut response = match endpoint.call(request).await {
-                Ok(response) => response,
-                Err(error) => error.into_response(),
-            };
-            if let Some(bill) = response.data::<Bill>() {
-                counters.bill.add(bill);
-            }
-            response.headers_mut().insert("x-stand-in", HeaderValue::from_static(name));
-            Ok(response)
-        }
-    })
 }
 
 /// Reads a whole body but keeps it only up to `limit` bytes; `Err` is the real length. Reading on is what lets the

@@ -7,7 +7,7 @@ use anyhow::Context;
 use poem::error::InternalServerError;
 use poem::http::StatusCode;
 use poem::web::{Data, Json, Path};
-use poem::{Body, Endpoint, EndpointExt, IntoResponse, Response, Result, Route, get, handler};
+use poem::{Body, Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, get, handler};
 use secrecy::SecretString;
 use serde_json::json;
 use tempfile::TempDir;
@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::bearer_is;
+use super::effects::Deed;
 use super::fixtures::Fixtures;
 
 /// Uploads that are kept; an older one goes when another comes.
@@ -39,6 +40,15 @@ impl Recordings {
         Ok(Arc::new(Self { fixtures, base, folder, uploads: Mutex::default() }))
     }
 
+    fn fixture(&self, file: &str, request: &Request) -> Response {
+        match file.strip_suffix(".wav").and_then(|name| self.fixtures.call(name)) {
+            Some(call) => {
+                Deed::to(asked_for(request)).on(Response::builder().content_type("audio/wav").body(call.wav.to_vec()))
+            }
+            None => StatusCode::NOT_FOUND.into_response(),
+        }
+    }
+
     /// Where the upload of that name lies. Names that could lead out of the folder have no place.
     fn path(&self, name: &str) -> Option<PathBuf> {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -47,39 +57,48 @@ impl Recordings {
     }
 }
 
-/// `GET NAME.wav`: a fixture. `PUT upload/NAME`: keeps the body and answers 201 with its `url`; `GET upload/NAME` gives
+/// `GET NAME.wav`: a fixture; `GET signed/NAME.wav?signature=..`: the same for those who show no key. `PUT upload/NAME`: keeps the body and answers 201 with its `url`; `GET upload/NAME` gives
 /// it back. All ask for the key as bearer. An upload of the same name replaces the earlier one.
 pub(super) fn routes(recordings: Arc<Recordings>, key: Arc<SecretString>) -> impl Endpoint {
-    Route::new().at("/:name", get(fixture)).at("/upload/:name", get(uploaded).put(upload)).data(recordings).around(
-        move |endpoint, request| {
-            let key = key.clone();
-            async move {
-                if bearer_is(&request, &key) == Some(true) {
-                    return endpoint.call(request).await.map(IntoResponse::into_response);
-                }
-                Ok(StatusCode::UNAUTHORIZED.with_header("www-authenticate", "Bearer").into_response())
+    let with_key = Route::new().at("/:name", get(fixture)).at("/upload/:name", get(uploaded).put(upload));
+    let with_key = with_key.around(move |endpoint, request| {
+        let key = key.clone();
+        async move {
+            if bearer_is(&request, &key) == Some(true) {
+                return endpoint.call(request).await.map(IntoResponse::into_response);
             }
-        },
-    )
+            Ok(StatusCode::UNAUTHORIZED.with_header("www-authenticate", "Bearer").into_response())
+        }
+    });
+    Route::new().at("/signed/:name", get(signed)).nest_no_strip("/", with_key).data(recordings)
 }
 
+/// As at an object store, a signed link and a key exclude one another.
 #[handler]
-fn fixture(Path(file): Path<String>, Data(recordings): Data<&Arc<Recordings>>) -> Response {
-    match file.strip_suffix(".wav").and_then(|name| recordings.fixtures.call(name)) {
-        Some(call) => Response::builder().content_type("audio/wav").body(call.wav.to_vec()),
-        None => StatusCode::NOT_FOUND.into_response(),
+fn signed(request: &Request, Path(file): Path<String>, Data(recordings): Data<&Arc<Recordings>>) -> Response {
+    let is_signed = request.uri().query().is_some_and(|query| query.contains("signature="));
+    if !is_signed || request.header("authorization").is_some() {
+        return "Only one auth mechanism allowed".with_status(StatusCode::BAD_REQUEST).into_response();
     }
+    recordings.fixture(&file, request)
 }
 
 #[handler]
-async fn uploaded(Path(name): Path<String>, Data(recordings): Data<&Arc<Recordings>>) -> Result<Response> {
+fn fixture(request: &Request, Path(file): Path<String>, Data(recordings): Data<&Arc<Recordings>>) -> Response {
+    recordings.fixture(&file, request)
+}
+
+#[handler]
+async fn uploaded(
+    request: &Request,
+    Path(name): Path<String>,
+    Data(recordings): Data<&Arc<Recordings>>,
+) -> Result<Response> {
     let Some(path) = recordings.path(&name) else { return Ok(StatusCode::NOT_FOUND.into_response()) };
     let Ok(file) = File::open(path).await else { return Ok(StatusCode::NOT_FOUND.into_response()) };
     let length = file.metadata().await.map_err(InternalServerError)?.len();
-    Ok(Response::builder()
-        .content_type(content_type(&name))
-        .header("content-length", length)
-        .body(Body::from_async_read(file)))
+    let response = Response::builder().content_type(content_type(&name)).header("content-length", length);
+    Ok(Deed::to(asked_for(request)).on(response.body(Body::from_async_read(file))))
 }
 
 #[handler]
@@ -108,6 +127,12 @@ async fn upload(Path(name): Path<String>, body: Body, Data(recordings): Data<&Ar
     }
     let url = recordings.base.join("upload/").and_then(|base| base.join(&name)).map_err(InternalServerError)?;
     Ok(Json(json!({"url": url.as_str()})).with_status(StatusCode::CREATED).into_response())
+}
+
+/// Path and query as the client sent them.
+fn asked_for(request: &Request) -> String {
+    let uri = request.original_uri();
+    uri.path_and_query().map_or(uri.path(), |path| path.as_str()).to_owned()
 }
 
 /// By the name's ending; the product looks at the bytes anyway.

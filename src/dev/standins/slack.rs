@@ -1,14 +1,16 @@
 //! Stands in for Slack: an incoming webhook, and `chat.postMessage` for bots.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use poem::http::StatusCode;
 use poem::web::{Data, Json};
 use poem::{Body, Endpoint, EndpointExt, IntoResponse, Request, Response, Route, handler, post};
+use regex::Regex;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
+use super::effects::Deed;
 use super::outbox::{Outbox, SlackMessage, Via};
 use super::{bearer_is, blocks, read_body};
 use crate::model::clock;
@@ -19,6 +21,9 @@ const MAX_BODY: usize = 1024 * 1024;
 const MAX_ALL_BLOCKS: usize = 13_000;
 /// Channel of the webhook, which is fixed when a real one is made.
 const WEBHOOK_CHANNEL: &str = "#stand-in";
+
+static UUID: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").expect("a constant"));
 
 /// What a bot shows as bearer.
 pub(super) fn bot_token(key: &SecretString) -> SecretString {
@@ -40,8 +45,9 @@ async fn webhook(body: Body, Data(outbox): Data<&Outbox>) -> Response {
     let checked = parse(body).await.and_then(|body| check(&body).map(|()| body).map_err(|(error, _)| error));
     match checked {
         Ok(body) => {
+            let deed = Deed::to(call_in(&body));
             keep(outbox, Via::Webhook, WEBHOOK_CHANNEL, body);
-            "ok".into_response()
+            deed.on("ok".into_response())
         }
         Err(error) => error.with_status(StatusCode::BAD_REQUEST).into_response(),
     }
@@ -73,8 +79,9 @@ async fn post_message(
         return refuse("msg_blocks_too_long", &[]);
     }
     let message = body.clone();
+    let deed = Deed::to(call_in(&message));
     let ts = keep(outbox, Via::Bot, &channel, body);
-    Json(json!({"ok": true, "channel": channel, "ts": ts, "message": message})).into_response()
+    deed.on(Json(json!({"ok": true, "channel": channel, "ts": ts, "message": message})).into_response())
 }
 
 async fn parse(body: Body) -> Result<Value, &'static str> {
@@ -91,6 +98,11 @@ fn check(body: &Value) -> Result<(), (&'static str, Vec<String>)> {
     }
     let problems = blocks::problems(&body["blocks"]);
     if problems.is_empty() { Ok(()) } else { Err(("invalid_blocks", problems)) }
+}
+
+/// The first UUID in a message: the product names the call's id. Empty when there is none.
+fn call_in(body: &Value) -> String {
+    UUID.find(&body.to_string()).map_or_else(String::new, |found| found.as_str().to_owned())
 }
 
 /// Puts the message into the outbox and gives its `ts`: the time in microseconds, unique per channel at Slack.

@@ -1,4 +1,4 @@
-//! Stands in for a mail server: RFC 5321 without TLS, login and relaying. What it accepts goes into the outbox.
+//! Stands in for a mail server: RFC 5321 without TLS, login (unless a plan of faults is about it) and relaying. What it accepts goes into the outbox.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Counters;
+use super::Upstream;
+use super::door::Counters;
+use super::effects::{Deed, Effects};
+use super::faults::catalogue::MailAct;
+use super::faults::{Faults, Occasion, Stage, Struck};
 use super::outbox::{Mail, Outbox};
 
 /// Name in greeting and answers.
@@ -25,19 +29,27 @@ const MOST_RECIPIENTS: usize = 100;
 /// RFC 5321 section 4.5.3.2.7.
 const IDLE: Duration = Duration::from_mins(5);
 
+/// What all conversations share. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct PostOffice {
+    pub outbox: Outbox,
+    pub counters: Arc<Counters>,
+    pub faults: Arc<Faults>,
+    pub effects: Effects,
+}
+
 /// Answers until `stop`.
 pub(super) async fn serve(
     listener: TcpListener,
-    outbox: Outbox,
-    counters: Arc<Counters>,
+    post_office: PostOffice,
     tasks: TaskTracker,
     stop: CancellationToken,
 ) -> io::Result<()> {
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         let Ok((stream, _)) = accepted else { continue };
-        let (outbox, counters, stop) = (outbox.clone(), counters.clone(), stop.clone());
+        let (post_office, stop) = (post_office.clone(), stop.clone());
         tasks.spawn(async move {
-            let talk = converse(BufStream::new(stream), &outbox, &counters);
+            let talk = post_office.converse(BufStream::new(stream));
             // A client that hangs up in the middle is no news for anybody.
             let _ = stop.run_until_cancelled(talk).await;
         });
@@ -45,44 +57,110 @@ pub(super) async fn serve(
     Ok(())
 }
 
-async fn converse<S>(mut stream: S, outbox: &Outbox, counters: &Counters) -> io::Result<()>
+impl PostOffice {
+    async fn converse<S>(&self, mut stream: S) -> io::Result<()>
+    where
+        S: AsyncBufRead + AsyncWrite + Unpin,
+    {
+        if let Some(struck) = self.strike(Stage::Greeting, &[]) {
+            misbehave(&mut stream, &struck).await?;
+            return Ok(());
+        }
+        say(&mut stream, &format!("220 {NAME} ESMTP stand-in: nothing leaves this machine")).await?;
+        let mut session = Session { offers_login: self.faults.offers_login(), ..Session::default() };
+        loop {
+            let answer = match read_line(&mut stream, MAX_COMMAND).await? {
+                Line::End => return Ok(()),
+                Line::TooLong => reply("500 Line too long"),
+                Line::Bare => reply("500 Lines end with CR LF"),
+                Line::Whole(line) => match self.strike_command(&session, &line) {
+                    Some(struck) if misbehave(&mut stream, &struck).await? => continue,
+                    Some(_) => return Ok(()),
+                    None => session.command(&line),
+                },
+            };
+            match answer {
+                Answer::Reply(reply) => say(&mut stream, &reply).await?,
+                Answer::Mail(reply) => {
+                    self.counters.count(Upstream::Smtp);
+                    say(&mut stream, &reply).await?;
+                }
+                Answer::Data(envelope) => {
+                    if !self.take_mail(&mut stream, envelope).await? {
+                        return Ok(());
+                    }
+                }
+                Answer::Quit => return say(&mut stream, &format!("221 {NAME} closes the connection")).await,
+            }
+        }
+    }
+
+    /// The message after DATA. `false` = the conversation is over.
+    async fn take_mail<S>(&self, stream: &mut S, envelope: Envelope) -> io::Result<bool>
+    where
+        S: AsyncBufRead + AsyncWrite + Unpin,
+    {
+        say(stream, "354 End data with <CR><LF>.<CR><LF>").await?;
+        if let Some(struck) = self.strike(Stage::Content, &envelope.to) {
+            read_line(stream, MAX_TEXT_LINE).await?;
+            return misbehave(stream, &struck).await;
+        }
+        let raw = match read_message(stream).await? {
+            None => return Ok(false),
+            Some(Err(refusal)) => return say(stream, refusal).await.map(|()| true),
+            Some(Ok(raw)) => raw,
+        };
+        let struck = self.strike(Stage::Dot, &envelope.to);
+        if let Some(struck) = struck.filter(|struck| !struck.fault.loses()) {
+            return misbehave(stream, &struck).await;
+        }
+        let mail = Mail::read(envelope.from, envelope.to, raw);
+        let deed = Deed::to(mail.message_id.clone().unwrap_or_default());
+        self.effects.note(Upstream::Smtp, &deed, struck.as_ref());
+        let number = self.outbox.add_mail(mail);
+        match struck {
+            Some(struck) => misbehave(stream, &struck).await,
+            None => say(stream, &format!("250 OK queued as {number}")).await.map(|()| true),
+        }
+    }
+
+    fn strike_command(&self, session: &Session, line: &[u8]) -> Option<Struck> {
+        let (stage, recipients) = session.stage(line)?;
+        let struck = self.strike(stage, &recipients)?;
+        if stage == Stage::Sender {
+            self.counters.count(Upstream::Smtp);
+        }
+        Some(struck)
+    }
+
+    fn strike(&self, stage: Stage, recipients: &[String]) -> Option<Struck> {
+        self.faults.strike(&Occasion { upstream: Upstream::Smtp, path: "", stage: Some(stage), recipients })
+    }
+}
+
+/// Does what the fault says. `false` = the conversation is over.
+async fn misbehave<S>(stream: &mut S, struck: &Struck) -> io::Result<bool>
 where
     S: AsyncBufRead + AsyncWrite + Unpin,
 {
-    say(&mut stream, &format!("220 {NAME} ESMTP stand-in: nothing leaves this machine\r\n")).await?;
-    let mut session = Session::default();
-    loop {
-        let answer = match read_line(&mut stream, MAX_COMMAND).await? {
-            Line::End => return Ok(()),
-            Line::TooLong => Answer::Reply("500 Line too long".to_owned()),
-            Line::Bare => Answer::Reply("500 Lines end with CR LF".to_owned()),
-            Line::Whole(line) => session.command(&line),
-        };
-        match answer {
-            Answer::Reply(reply) => say(&mut stream, &format!("{reply}\r\n")).await?,
-            Answer::Mail(reply) => {
-                counters.count("smtp");
-                say(&mut stream, &format!("{reply}\r\n")).await?;
-            }
-            Answer::Data(envelope) => {
-                say(&mut stream, "354 End data with <CR><LF>.<CR><LF>\r\n").await?;
-                let Some(received) = read_message(&mut stream).await? else { return Ok(()) };
-                let reply = match received {
-                    Ok(raw) => {
-                        format!("250 OK queued as {}", outbox.add_mail(Mail::read(envelope.from, envelope.to, raw)))
-                    }
-                    Err(refusal) => refusal.to_owned(),
-                };
-                say(&mut stream, &format!("{reply}\r\n")).await?;
-            }
-            Answer::Quit => return say(&mut stream, &format!("221 {NAME} closes the connection\r\n")).await,
+    match struck.fault.mail() {
+        Some(MailAct::Say(reply)) => {
+            say(stream, reply).await?;
+            // 421 announces the end of the connection (RFC 5321, section 3.8).
+            Ok(!reply.starts_with("421"))
         }
+        Some(MailAct::Silence) => {
+            while !matches!(read_line(stream, MAX_TEXT_LINE).await?, Line::End) {}
+            Ok(false)
+        }
+        Some(MailAct::Cut) | None => Ok(false),
     }
 }
 
 /// Where a conversation stands.
 #[derive(Debug, Default)]
 struct Session {
+    offers_login: bool,
     greeted: bool,
     envelope: Option<Envelope>,
 }
@@ -104,11 +182,28 @@ enum Answer {
 }
 
 impl Session {
+    /// Where a command leads to, and the recipients that it is about, if they are known.
+    fn stage(&self, line: &[u8]) -> Option<(Stage, Vec<String>)> {
+        let line = std::str::from_utf8(line).ok()?;
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match verb.to_ascii_uppercase().as_str() {
+            "EHLO" | "HELO" => Some((Stage::Hello, Vec::new())),
+            "AUTH" => Some((Stage::Login, Vec::new())),
+            "MAIL" => Some((Stage::Sender, Vec::new())),
+            "RCPT" => Some((Stage::Recipient, vec![path(rest, "TO:")?.0.to_owned()])),
+            "DATA" => Some((Stage::Data, self.envelope.as_ref()?.to.clone())),
+            _ => None,
+        }
+    }
+
     fn command(&mut self, line: &[u8]) -> Answer {
         let Ok(line) = std::str::from_utf8(line) else { return reply("500 Commands are ASCII") };
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         match verb.to_ascii_uppercase().as_str() {
-            "EHLO" => self.hello(rest, format!("250-{NAME}\r\n250-SIZE {MAX_MESSAGE}\r\n250 8BITMIME")),
+            "EHLO" => {
+                let login = if self.offers_login { "250-AUTH PLAIN LOGIN\r\n" } else { "" };
+                self.hello(rest, format!("250-{NAME}\r\n250-SIZE {MAX_MESSAGE}\r\n{login}250 8BITMIME"))
+            }
             "HELO" => self.hello(rest, format!("250 {NAME}")),
             "MAIL" => self.mail(rest),
             "RCPT" => self.recipient(rest),
@@ -120,6 +215,7 @@ impl Session {
             "NOOP" => reply("250 OK"),
             "VRFY" => reply("252 Cannot verify, but will take the message"),
             "QUIT" => Answer::Quit,
+            "AUTH" if self.offers_login => reply("235 2.7.0 Whoever you are"),
             "EXPN" | "HELP" | "STARTTLS" | "AUTH" => reply("502 Not implemented by the stand-in"),
             _ => reply("500 Unknown command"),
         }
@@ -129,7 +225,7 @@ impl Session {
         if name.trim().is_empty() {
             return reply("501 Say who you are");
         }
-        *self = Self { greeted: true, envelope: None };
+        *self = Self { greeted: true, envelope: None, ..*self };
         Answer::Reply(answer)
     }
 
@@ -255,8 +351,8 @@ async fn read_message(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Op
     }
 }
 
-async fn say(stream: &mut (impl AsyncWrite + Unpin), text: &str) -> io::Result<()> {
-    stream.write_all(text.as_bytes()).await?;
+async fn say(stream: &mut (impl AsyncWrite + Unpin), reply: &str) -> io::Result<()> {
+    stream.write_all(format!("{reply}\r\n").as_bytes()).await?;
     stream.flush().await
 }
 

@@ -9,11 +9,12 @@ use poem::{Body, Endpoint, EndpointExt, FromRequest, Request, RequestBody, Respo
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::Bill;
+use super::effects::Deed;
 use super::fixtures::Fixtures;
 use super::openai::{MODEL, Refusal, answer, authorize, json_answer};
 use super::read_body;
 use super::sound::{Heard, Sound, recognise};
+use crate::model::Usage;
 
 /// Counted over the whole body, multipart included.
 const MAX_BODY: usize = 26_214_400;
@@ -71,11 +72,12 @@ async fn transcribe(
     let (name, audio) =
         form.file.ok_or_else(|| Refusal::invalid("Could not find a file in the form.").param("file"))?;
     check_name(&name)?;
-    let heard = tokio::task::spawn_blocking(move || hear(fixtures, &name, &audio)).await;
+    let piece = audio.clone();
+    let heard = tokio::task::spawn_blocking(move || hear(fixtures, &name, &piece)).await;
     let transcription = heard.map_err(|error| Refusal::invalid(format!("The stand-in broke: {error}")))??;
-    let mut response = transcription.write(format, form.word_times);
-    response.set_data(Bill { audio_seconds: transcription.seconds.unwrap_or_default(), ..Bill::default() });
-    Ok(response)
+    let audio_seconds = transcription.seconds.unwrap_or_default();
+    let usage = Usage { model: Some(model), audio_seconds, ..Usage::default() };
+    Ok(Deed::to_content(&audio, usage).on(transcription.write(format, form.word_times)))
 }
 
 impl Form {
@@ -259,7 +261,10 @@ mod tests {
         let (_, body) = send(&standins, key, form("a.wav", wav(&[9000; 8000]), &[("model", "gpt-transcribe")])).await;
         assert_eq!(body["text"], UNKNOWN);
         assert_eq!(standins.requests("speech"), 4);
-        assert_eq!(standins.bill(), Bill { audio_seconds: 3.0 * 7.0 + 1.0, ..Bill::default() });
+        assert_eq!(
+            standins.bill(),
+            crate::dev::standins::Bill { audio_seconds: 3.0 * 7.0 + 1.0, ..Default::default() }
+        );
     }
 
     #[tokio::test]
@@ -281,6 +286,6 @@ mod tests {
             assert_eq!((status, &body["error"]["code"]), (expected, &code), "case {at}: {body}");
             assert!(body["error"]["message"].is_string() && body["error"]["type"].is_string());
         }
-        assert_eq!(standins.bill(), Bill::default(), "refusals are free");
+        assert_eq!(standins.bill(), crate::dev::standins::Bill::default(), "refusals are free");
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use goto_automation::app;
 use goto_automation::config::{Config, Values};
-use goto_automation::dev::standins::{Fixtures, Standins};
+use goto_automation::dev::standins::{self, Fixtures, Standins};
 use goto_automation::http;
 use goto_automation::model::CallId;
 use goto_automation::providers::http_client;
@@ -59,17 +59,34 @@ impl Product {
         product
     }
 
+    /// With workers, and stand-ins that misbehave by this plan.
+    pub async fn start_under(plan: &str, settings: &[(&str, &str)]) -> Self {
+        let mut product = Self::at_rest_under(plan, settings).await;
+        product.work();
+        product
+    }
+
     /// Without workers.
     pub async fn at_rest(settings: &[(&str, &str)]) -> Self {
+        Self::at_rest_under("", settings).await
+    }
+
+    /// Without workers, and with stand-ins that misbehave by this plan.
+    pub async fn at_rest_under(plan: &str, settings: &[(&str, &str)]) -> Self {
         let db = Database::fresh().await;
-        let mut product = Self::on(db.url(), settings).await;
+        let mut product = Self::build(db.url(), plan, settings).await;
         product.own_database = Some(db);
         product
     }
 
     /// On a server of the story's own, migrated; without workers.
     pub async fn on(url: &str, settings: &[(&str, &str)]) -> Self {
-        let standins = Standins::start(Fixtures::embedded()).await.unwrap();
+        Self::build(url, "", settings).await
+    }
+
+    async fn build(url: &str, plan: &str, settings: &[(&str, &str)]) -> Self {
+        let options = standins::Options { faults: plan.parse().unwrap(), ..standins::Options::default() };
+        let standins = Standins::start_with(Fixtures::embedded(), options).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let settings = [defaults(url, &standins, folder.path()), owned(settings)].concat();
         let config = read(&settings);
@@ -213,7 +230,7 @@ fn defaults(database_url: &str, standins: &Standins, store: &std::path::Path) ->
         ("GOTO_WEBHOOK_SECRET", SECRET.to_owned()),
         ("PUBLIC_URL", "https://calls.example.com".to_owned()),
         ("RECORDING_STORE", format!("file://{}", store.display())),
-        ("RECORDING_ALLOWED_HOSTS", standins.recordings_url.authority().to_owned()),
+        ("RECORDING_ALLOWED_HOSTS", standins.recording_hosts()),
         ("RECORDING_ALLOW_PRIVATE", "true".to_owned()),
         ("GOTO_API_KEY", key.to_owned()),
         ("OPENAI_API_KEY", key.to_owned()),

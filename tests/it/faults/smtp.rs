@@ -1,0 +1,169 @@
+//! The mail server. Two recipients, so that a fault of the one can be seen not to touch the other.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use goto_automation::dev::standins::Upstream;
+use goto_automation::store::deliveries::DeliveryRow;
+use rstest::rstest;
+use tokio::time::sleep;
+
+use super::{IMPATIENT, assert_sentence, effects, rule, tries};
+use crate::support::Product;
+
+const ONE: &str = "one@example.com";
+const OTHER: &str = "other@example.com";
+const LOGIN: [(&str, &str); 2] = [("SMTP_USERNAME", "calls"), ("SMTP_PASSWORD", "a password")];
+
+/// A call whose mails meet the fault, told to its end; gives the product and its mail deliveries, `ONE`'s first.
+async fn told(plan: &str, settings: &[(&str, &str)]) -> (Product, Vec<DeliveryRow>) {
+    let recipients = format!("{ONE},{OTHER}");
+    let own = [IMPATIENT, ("NOTIFY_NO_RECORDING", "true"), ("NOTIFICATION_EMAIL_RECIPIENTS", recipients.as_str())];
+    let product = Product::start_under(plan, &[&own, settings].concat()).await;
+    let id = product.ring_with(None).await;
+    product.drain().await;
+    let mut deliveries = product.deliveries(id).await;
+    assert!(deliveries.iter().any(|delivery| delivery.channel == "slack" && delivery.state == "sent"));
+    deliveries.retain(|delivery| delivery.channel == "email");
+    deliveries.sort_by(|a, b| a.destination.cmp(&b.destination));
+    (product, deliveries)
+}
+
+fn states(deliveries: &[DeliveryRow]) -> Vec<(&str, bool)> {
+    deliveries.iter().map(|delivery| (delivery.state.as_str(), delivery.repeated)).collect()
+}
+
+/// How many mails were taken, and how many different ones.
+fn taken(product: &Product) -> (usize, usize) {
+    let mails = effects(product, Upstream::Smtp);
+    let different: HashSet<_> = mails.iter().map(|mail| &mail.subject).collect();
+    (mails.len(), different.len())
+}
+
+#[rstest]
+#[case("greeting_421")]
+#[case("greeting_cut")]
+#[case("greeting_silence")]
+#[case("hello_421")]
+#[case("sender_421")]
+#[case("sender_450")]
+#[case("sender_451")]
+#[case("sender_cut")]
+#[case("recipient_450")]
+#[case("recipient_451")]
+#[case("recipient_cut")]
+#[case("data_451")]
+#[case("data_cut")]
+#[case("dot_451")]
+#[tokio::test]
+async fn what_surely_was_not_sent_is_sent_later(#[case] fault: &str) {
+    let (product, deliveries) = told(&rule("smtp", fault, &["first = 1"]), &[]).await;
+    assert_eq!(states(&deliveries), [("sent", false); 2]);
+    assert_eq!(taken(&product), (2, 2));
+}
+
+#[rstest]
+#[case("recipient_550")]
+#[case("recipient_552")]
+#[case("data_552")]
+#[case("data_554")]
+#[case("dot_552")]
+#[case("dot_554")]
+#[tokio::test]
+async fn a_refusal_for_good_is_for_that_recipient_only(#[case] fault: &str) {
+    let only = format!("recipient = '{ONE}'");
+    let (product, deliveries) = told(&rule("smtp", fault, &[&only]), &[]).await;
+    assert_eq!(states(&deliveries), [("failed", false), ("sent", false)]);
+    assert_sentence(deliveries[0].detail.as_deref());
+    assert_eq!(taken(&product), (1, 1));
+}
+
+#[rstest]
+#[case("greeting_554", &[], "SMTP_HOST")]
+#[case("sender_530", &[], "SMTP_USERNAME")]
+#[case("sender_550", &[], "SMTP_FROM_EMAIL")]
+#[case("login_535", &LOGIN, "SMTP_PASSWORD")]
+#[tokio::test]
+async fn a_refusal_of_everybody_names_the_setting(
+    #[case] fault: &str,
+    #[case] settings: &[(&str, &str)],
+    #[case] named: &str,
+) {
+    let (product, deliveries) = told(&rule("smtp", fault, &[]), settings).await;
+    assert_eq!(states(&deliveries), [("failed", false); 2]);
+    let detail = deliveries[0].detail.as_deref();
+    assert_sentence(detail);
+    assert!(detail.is_some_and(|detail| detail.contains(named)), "{detail:?}");
+    assert_eq!(taken(&product), (0, 0));
+}
+
+#[tokio::test]
+async fn a_login_that_is_out_of_order_is_tried_again() {
+    let (product, deliveries) = told(&rule("smtp", "login_454", &["first = 1"]), &LOGIN).await;
+    assert_eq!(states(&deliveries), [("sent", false); 2]);
+    assert_eq!(taken(&product), (2, 2));
+}
+
+/// Whether the final dot had been written when the connection broke is a matter of microseconds; either way the mail is
+/// taken once.
+#[tokio::test]
+async fn a_mail_that_breaks_off_is_not_taken_twice() {
+    let (product, deliveries) = told(&rule("smtp", "content_cut", &["first = 1"]), &[]).await;
+    assert!(deliveries.iter().all(|delivery| delivery.state == "sent"));
+    assert_eq!(taken(&product), (2, 2));
+}
+
+#[rstest]
+#[case("dot_cut")]
+#[case("dot_silence")]
+#[tokio::test]
+async fn a_lost_final_reply_is_followed_by_the_same_mail(#[case] fault: &str) {
+    let only = format!("recipient = '{ONE}'");
+    let (product, deliveries) = told(&rule("smtp", fault, &["first = 1", &only]), &[]).await;
+    assert_eq!(states(&deliveries), [("sent", true), ("sent", false)]);
+    assert_eq!(taken(&product), (3, 2));
+    let mails = product.standins.outbox.mail();
+    let repeated: Vec<_> = mails.iter().filter(|mail| mail.to == [ONE]).collect();
+    assert_eq!((repeated.len(), &repeated[0].message_id), (2, &repeated[1].message_id));
+    assert_eq!(repeated[0].date, repeated[1].date, "so that the reader's program can put them together");
+}
+
+#[tokio::test]
+async fn a_final_reply_that_is_lost_again_is_held_for_a_person() {
+    let only = format!("recipient = '{ONE}'");
+    let (product, deliveries) = told(&rule("smtp", "dot_cut", &[&only]), &[]).await;
+    assert_eq!(states(&deliveries), [("unknown", true), ("sent", false)]);
+    assert_eq!(taken(&product), (3, 2));
+}
+
+/// What the server does not offer is a matter of settings and not tried again.
+#[rstest]
+#[case(&[("SMTP_TLS", "starttls")], "SMTP_TLS")]
+#[case(&LOGIN, "SMTP_USERNAME")]
+#[tokio::test]
+async fn what_is_not_offered_fails_and_names_the_setting(#[case] settings: &[(&str, &str)], #[case] named: &str) {
+    let (product, deliveries) = told("", settings).await;
+    assert_eq!(states(&deliveries), [("failed", false); 2]);
+    assert!(deliveries[0].detail.as_deref().is_some_and(|detail| detail.contains(named)), "{deliveries:#?}");
+    assert_eq!(taken(&product), (0, 0));
+}
+
+/// TLS spoken to a plain port, and nobody at the port, look like trouble of the network: tried again, with a sentence
+/// meanwhile.
+#[rstest]
+#[case(&[("SMTP_TLS", "implicit")])]
+#[case(&[("SMTP_PORT", "1")])]
+#[tokio::test]
+async fn a_server_that_is_not_reached_is_tried_again(#[case] settings: &[(&str, &str)]) {
+    let own = [("NOTIFY_NO_RECORDING", "true"), ("RETRY_SCALE", "1")];
+    let product = Product::start_under("", &[&own, settings].concat()).await;
+    let id = product.ring_with(None).await;
+    while tries(&product, id, "notify").await.len() < 3 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(tries(&product, id, "notify").await.contains(&("retry".to_owned(), Some("connect".to_owned()))));
+    let mail = product.deliveries(id).await.into_iter().find(|delivery| delivery.channel == "email").unwrap();
+    assert_eq!((mail.state.as_str(), mail.repeated), ("pending", false));
+    assert_sentence(mail.detail.as_deref());
+    assert!(mail.detail.is_some_and(|detail| detail.contains("SMTP_PORT")));
+}
