@@ -1,13 +1,23 @@
 # `make dev` and `make test` are each enough on a fresh Debian or Ubuntu with a Rust toolchain.
 
-.PHONY: help dev test lint deny doc check sqlx sqlx-check
+.PHONY: help dev local-speech test lint deny doc check sqlx sqlx-check
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 dev: ## everything in one process, stand-ins for what has no settings: make dev ARGS="--port 0"
+	@$(if $(SPEECH),$(speech_check))
 	@scripts/ensure-postgres.sh >/dev/null
-	cargo run --quiet -- dev $(ARGS)
+	$(if $(SPEECH),$(speech_settings)) cargo run --quiet -- dev $(ARGS)
+
+# whisper-1 is the name under which times are asked for. The key is none: without it, one of .env would be sent.
+speech_settings = TRANSCRIPTION_BASE_URL=http://127.0.0.1:8790/v1 \
+	TRANSCRIPTION_MODEL=whisper-1 TRANSCRIPTION_API_KEY=none
+speech_check = $(if $(filter local,$(SPEECH)),python3 scripts/local-speech/server.py --check,\
+	echo "SPEECH is local or not set, not $(SPEECH)." >&2; exit 2)
+
+local-speech: ## a real Whisper on this machine, for make dev SPEECH=local: make local-speech ARGS="--model tiny.en"
+	@scripts/local-speech.sh $(ARGS)
 
 test: ## all tests, on a PostgreSQL of their own (or on the one of DATABASE_URL)
 	@scripts/ensure-postgres.sh >/dev/null
