@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use self::said::Said;
 use super::paid::{self, Paid};
 use super::{ANALYZE, NOTIFY, Rooms};
 use crate::model::{Analysis, Sentiment, Statement, Transcript, Usage};
@@ -11,7 +12,16 @@ use crate::queue::{Backoff, Done, Job, Lease, NewJob, StepError, StepPolicy};
 use crate::store;
 
 mod answer;
+mod calendar;
+mod due;
+mod evidence;
+mod lexicon;
+mod names;
+mod numbers;
 mod prompt;
+mod said;
+mod urgency;
+mod words;
 
 pub(super) const POLICY: StepPolicy = StepPolicy {
     name: ANALYZE,
@@ -34,7 +44,8 @@ pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done,
     let (analysis, model) = if transcript.segments.is_empty() {
         (nobody_spoke(), "none".to_owned())
     } else {
-        ask(rooms, job, lease, &transcript, &prompt::call_line(&call, rooms.settings.time_zone)).await?
+        let said = Said::new(&transcript, call.occurred_at, rooms.settings.time_zone);
+        ask(rooms, job, lease, &transcript, &said, &prompt::call_line(&call, rooms.settings.time_zone)).await?
     };
     let unsupported = analysis.statements.iter().filter(|s| !s.supported).count()
         + analysis.action_items.iter().filter(|item| !item.supported).count();
@@ -66,6 +77,7 @@ async fn ask(
     job: &Job,
     lease: &Lease,
     transcript: &Transcript,
+    said: &Said,
     call_line: &str,
 ) -> Result<(Analysis, String), StepError> {
     rooms.language_model.is_configured().map_err(|error| StepError::from_upstream(error, job.waits))?;
@@ -78,14 +90,14 @@ async fn ask(
         repair: None,
     };
     let first = complete(rooms, job, lease, &request).await?;
-    let problem = match answer::check(&first.json, transcript, rooms.settings.time_zone) {
+    let problem = match answer::check(&first.json, said) {
         Ok(analysis) => return Ok((analysis, first.model)),
         Err(problem) => problem,
     };
     tracing::warn!(%problem, "The model's answer does not keep the agreed form; asking it to repair it.");
     request.repair = Some((first.json.to_string(), problem));
     let second = complete(rooms, job, lease, &request).await?;
-    let analysis = answer::check(&second.json, transcript, rooms.settings.time_zone).map_err(|problem| {
+    let analysis = answer::check(&second.json, said).map_err(|problem| {
         StepError::permanent(
             "bad_answer",
             format!("The language model did not keep the agreed form, even when asked again: {problem}. Try another ANALYSIS_MODEL or ANALYSIS_STRUCTURED_OUTPUT, then retry."),
