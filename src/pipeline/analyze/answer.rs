@@ -67,7 +67,7 @@ struct AnswerItem {
 /// Checks an answer against the agreed form and against what was said. The problem is a sentence that the model can act
 /// on. What no segment supports is kept and marked, and cannot make a call urgent.
 pub(super) fn check(answer: &Value, said: &Said) -> Result<Analysis, String> {
-    let answer = Answer::deserialize(answer).map_err(|error| error.to_string())?;
+    let answer = Answer::deserialize(answer).map_err(|error| problem(answer, &error))?;
     let statements: Vec<Statement> = answer
         .statements
         .into_iter()
@@ -109,6 +109,22 @@ fn checked(item: AnswerItem, said: &Said) -> Option<ActionItem> {
         && owner.as_deref().is_none_or(|owner| evidence::names_owner(said, owner, &evidence))
         && when.is_some() == due_words.is_some();
     Some(ActionItem { text, owner, due_words, due_at, evidence, supported })
+}
+
+/// What is wrong with an answer's form, without the answer's words: they may be the caller's.
+fn problem(answer: &Value, error: &serde_json::Error) -> String {
+    if !answer.is_object() {
+        return "the answer is not one JSON object".to_owned();
+    }
+    let text = error.to_string();
+    if text.starts_with("unknown variant") {
+        let words: Vec<_> = Sentiment::ALL.iter().map(|word| word.as_str()).collect();
+        return format!("`sentiment` is none of {}", words.join(", "));
+    }
+    match (text.find('"'), text.rfind('"')) {
+        (Some(start), Some(end)) => format!("{}...{}", &text[..start], &text[end + 1..]),
+        _ => text,
+    }
 }
 
 /// Those that exist, each once, in order.
@@ -192,7 +208,13 @@ mod tests {
         assert!(problem(answer(json!([{"text": " ", "evidence": [0]}]), 3)).contains("statements"));
         assert!(problem(answer(json!([{"text": "a", "evidence": [0]}]), 6)).contains("urgency"));
         assert!(problem(json!({"summary": ""})).contains("statements"));
-        assert!(problem(json!([])).contains("struct Answer"));
+        assert!(problem(json!([])).contains("not one JSON object"));
+        assert!(problem(json!("My card is four two")).contains("not one JSON object"));
+        let mut words = answer(json!("my card is \"four\" two"), 3);
+        assert_eq!(problem(words.clone()), "invalid type: string ..., expected a sequence");
+        words["statements"] = json!([{"text": "a", "evidence": [0]}]);
+        words["sentiment"] = json!("my card");
+        assert_eq!(problem(words), "`sentiment` is none of positive, neutral, negative, mixed");
     }
 
     #[test]
