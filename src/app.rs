@@ -109,6 +109,7 @@ pub fn rooms(config: &Config, database: &Database) -> anyhow::Result<Arc<Rooms>>
             on_unknown: config.notify.on_unknown,
             transcription_model: config.transcription.model.clone(),
             analysis_model: config.analysis.model.clone(),
+            analysis_max_input_tokens: config.analysis.max_input_tokens,
         },
     }))
 }

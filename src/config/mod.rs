@@ -233,8 +233,19 @@ pub enum StructuredOutput {
     Prompt,
 }
 
+impl StructuredOutput {
+    /// The word in the settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::JsonSchema => "json_schema",
+            Self::JsonObject => "json_object",
+            Self::Prompt => "prompt",
+        }
+    }
+}
+
 /// `ANALYSIS_BASE_URL`, `ANALYSIS_API_KEY` (else `OPENAI_API_KEY`), `ANALYSIS_MODEL`, `ANALYSIS_TOKEN_LIMIT_FIELD`,
-/// `ANALYSIS_STRUCTURED_OUTPUT`.
+/// `ANALYSIS_STRUCTURED_OUTPUT`, `ANALYSIS_MAX_INPUT_TOKENS`.
 #[derive(Debug, Clone)]
 pub struct AnalysisConfig {
     /// Joined with `/chat/completions`.
@@ -245,8 +256,10 @@ pub struct AnalysisConfig {
     pub model: String,
     /// How the server calls its token limit.
     pub token_limit_field: TokenLimitField,
-    /// How the server is asked for JSON.
+    /// How the server is asked for JSON; where it does not know this form, a simpler one is used.
     pub structured_output: StructuredOutput,
+    /// Longest question in tokens, as estimated; a longer transcript is analyzed in parts.
+    pub max_input_tokens: usize,
 }
 
 impl AnalysisConfig {

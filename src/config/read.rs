@@ -22,6 +22,9 @@ const RECORDING_MAX_BYTES: u64 = 500_000_000;
 const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
 const TRANSCRIPTION_MODEL: &str = "gpt-transcribe";
 const ANALYSIS_MODEL: &str = "gpt-6-luna";
+const ANALYSIS_MAX_INPUT_TOKENS: usize = 100_000;
+/// The instructions with the answer's form take a thousand.
+const LEAST_INPUT_TOKENS: usize = 2_000;
 const SLACK_API_BASE_URL: &str = "https://slack.com/api";
 /// RFC 6409 and RFC 8314: submission, and submission with TLS from the first byte.
 const SMTP_PORTS: (u16, u16) = (587, 465);
@@ -130,11 +133,8 @@ fn transcription(reader: &mut Reader<'_>) -> TranscriptionConfig {
 fn analysis(reader: &mut Reader<'_>) -> AnalysisConfig {
     let fields =
         [("max_completion_tokens", TokenLimitField::MaxCompletionTokens), ("max_tokens", TokenLimitField::MaxTokens)];
-    let outputs = [
-        ("json_schema", StructuredOutput::JsonSchema),
-        ("json_object", StructuredOutput::JsonObject),
-        ("prompt", StructuredOutput::Prompt),
-    ];
+    let outputs = [StructuredOutput::JsonSchema, StructuredOutput::JsonObject, StructuredOutput::Prompt]
+        .map(|output| (output.as_str(), output));
     AnalysisConfig {
         base_url: model_base_url(reader, "ANALYSIS_BASE_URL"),
         api_key: model_key(reader, "ANALYSIS_API_KEY"),
@@ -145,6 +145,9 @@ fn analysis(reader: &mut Reader<'_>) -> AnalysisConfig {
         structured_output: reader
             .meaning("ANALYSIS_STRUCTURED_OUTPUT", |v| words::choice(v, &outputs))
             .unwrap_or(StructuredOutput::JsonSchema),
+        max_input_tokens: reader
+            .meaning("ANALYSIS_MAX_INPUT_TOKENS", |v| words::number(v, LEAST_INPUT_TOKENS, 10_000_000))
+            .unwrap_or(ANALYSIS_MAX_INPUT_TOKENS),
     }
 }
 

@@ -74,7 +74,7 @@ fn with_nothing_set_everything_has_its_default() {
     assert_eq!(config.recordings.max_bytes, 500_000_000);
     assert_eq!(config.recordings.allowed_hosts, [AllowedHost { host: "api.goto.com".into(), port: None }]);
     assert_eq!(config.transcription.model, "gpt-transcribe");
-    assert_eq!(config.analysis.model, "gpt-6-luna");
+    assert_eq!((config.analysis.model.as_str(), config.analysis.max_input_tokens), ("gpt-6-luna", 100_000));
     assert!(config.transcription.lacks_key() && config.analysis.lacks_key());
     assert_eq!(config.queue.lease, Duration::from_secs(90));
     assert_eq!(config.notify.on_unknown, OnUnknown::Resend);

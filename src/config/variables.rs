@@ -63,7 +63,8 @@ pub const VARIABLES: &[Variable] = &[
     secret("analysis", "ANALYSIS_API_KEY", "<key>", "Key for analysis alone."),
     preset("analysis", "ANALYSIS_MODEL", "gpt-6-luna", "Model that summarizes the transcript."),
     preset("analysis", "ANALYSIS_TOKEN_LIMIT_FIELD", "max_completion_tokens", "max_completion_tokens, or max_tokens for Ollama and old servers."),
-    preset("analysis", "ANALYSIS_STRUCTURED_OUTPUT", "json_schema", "How the server is asked for JSON: json_schema, json_object or prompt."),
+    preset("analysis", "ANALYSIS_STRUCTURED_OUTPUT", "json_schema", "How the server is asked for JSON: json_schema, json_object or prompt; simpler where it knows no better."),
+    preset("analysis", "ANALYSIS_MAX_INPUT_TOKENS", "100000", "What the model reads at once, 2000 or more; a longer transcript is analyzed in parts."),
 
     plain("prices", "PRICE_LIST", "/etc/goto-automation/prices.toml", "File of model prices, in the form of prices.toml, in place of the built-in list."),
 

@@ -94,6 +94,8 @@ pub struct PipelineSettings {
     pub transcription_model: String,
     /// Part of what identifies a paid answer.
     pub analysis_model: String,
+    /// Longest question to the language model in tokens, as estimated.
+    pub analysis_max_input_tokens: usize,
 }
 
 impl From<StoreError> for StepError {

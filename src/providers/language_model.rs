@@ -1,7 +1,7 @@
 //! The language model: an OpenAI-compatible `/chat/completions` that answers with one JSON object.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use reqwest::Client;
@@ -36,7 +36,8 @@ pub struct CompletionRequest<'a> {
 /// The model's answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Completion {
-    /// A JSON object; whether it keeps to the schema is for the caller to check.
+    /// What the model answered, read as JSON: whether it keeps to the schema is for the caller to check. A text that is
+    /// no JSON object is a string here, and no text is null: a repair question may mend that.
     pub json: Value,
     /// The model as the server named it, else as the settings do.
     pub model: String,
@@ -57,6 +58,8 @@ pub struct LanguageModel {
     structured_output: StructuredOutput,
     /// The server wants the other field than the settings say.
     other_field: Arc<AtomicBool>,
+    /// How many forms of asking for JSON the server was found not to know, from that of the settings on.
+    forms_unknown: Arc<AtomicU8>,
 }
 
 impl LanguageModel {
@@ -69,6 +72,7 @@ impl LanguageModel {
             field: config.token_limit_field,
             structured_output: config.structured_output,
             other_field: Arc::default(),
+            forms_unknown: Arc::default(),
         }
     }
 
@@ -78,8 +82,7 @@ impl LanguageModel {
     }
 
     /// One answer. An answer that was cut off is asked for once more with twice the tokens, then it is `cut_off` for
-    /// good. An answer that is no JSON object fails as `bad_answer`, which a repair question may mend. A repeated
-    /// request is paid for again.
+    /// good. A repeated request is paid for again.
     pub async fn complete(&self, request: &CompletionRequest<'_>) -> Result<Completion, UpstreamError> {
         self.is_configured()?;
         let mut usage = Usage::default();
@@ -102,19 +105,32 @@ impl LanguageModel {
         Err(UpstreamError::new(Fault::Permanent, "cut_off", text).with_request_id(cut_off_id).with_usage(usage))
     }
 
-    /// Sends the question, and once more with the other name of the token limit if the server does not know the one.
+    /// Sends the question, and once more with the other name of the token limit, or with a simpler form of asking for
+    /// JSON, if the server does not know the one. What was learned is kept for the next question.
     async fn ask(&self, request: &CompletionRequest<'_>, max_tokens: u32) -> Result<Answer, UpstreamError> {
-        let other = self.other_field.load(Ordering::Relaxed);
-        let name = self.field_name(other);
-        let sent = |failure| self.server.error(failure, &request.user);
-        match self.server.send(self.server.post().json(&self.body(request, name, max_tokens))).await {
-            Err(Failure::Refused(refusal)) if refusal.is_about_field(name) => {
-                let body = self.body(request, self.field_name(!other), max_tokens);
-                let answer = self.server.send(self.server.post().json(&body)).await.map_err(sent)?;
-                self.other_field.store(!other, Ordering::Relaxed);
-                Ok(answer)
+        let known = self.other_field.load(Ordering::Relaxed);
+        let (mut other, mut unknown) = (known, self.forms_unknown.load(Ordering::Relaxed));
+        loop {
+            let (field, form) = (self.field_name(other), simpler(self.structured_output, unknown));
+            let body = self.body(request, field, form, max_tokens);
+            match self.server.send(self.server.post().json(&body)).await {
+                Err(Failure::Refused(refusal)) if other == known && refusal.is_about_field(field) => other = !known,
+                Err(Failure::Refused(refusal))
+                    if form != StructuredOutput::Prompt && refusal.is_about_response_format() =>
+                {
+                    tracing::info!(
+                        form = form.as_str(),
+                        "The analysis server does not know this form of answer; asking for a simpler one."
+                    );
+                    unknown += 1;
+                }
+                Err(failure) => return Err(self.server.error(failure, &request.user)),
+                Ok(answer) => {
+                    self.other_field.store(other, Ordering::Relaxed);
+                    self.forms_unknown.store(unknown, Ordering::Relaxed);
+                    return Ok(answer);
+                }
             }
-            answer => answer.map_err(sent),
         }
     }
 
@@ -128,10 +144,10 @@ impl LanguageModel {
     }
 
     /// No temperature (reasoning models refuse it), no seed: only what every compatible server understands.
-    fn body(&self, request: &CompletionRequest<'_>, field: &str, max_tokens: u32) -> Value {
+    fn body(&self, request: &CompletionRequest<'_>, field: &str, form: StructuredOutput, max_tokens: u32) -> Value {
         let schema = &request.schema;
         let mut system = request.system.clone();
-        if self.structured_output != StructuredOutput::JsonSchema {
+        if form != StructuredOutput::JsonSchema {
             system.push_str("\n\nAnswer with one JSON object and nothing else. It keeps to this JSON schema:\n");
             system.push_str(&schema.to_string());
         }
@@ -143,7 +159,7 @@ impl LanguageModel {
             messages.push(message("user", problem));
         }
         let mut body = json!({"model": self.model, "messages": messages, field: max_tokens});
-        match self.structured_output {
+        match form {
             StructuredOutput::JsonSchema => {
                 let form = json!({"name": request.schema_name, "strict": true, "schema": schema});
                 body["response_format"] = json!({"type": "json_schema", "json_schema": form});
@@ -165,13 +181,18 @@ impl LanguageModel {
             let words = quote(words, sent).map(|words| format!(" It says: \"{words}\"")).unwrap_or_default();
             return Err(refused(format!("The model refused to analyze the call.{words}")));
         }
-        let Some(content) = content(&choice["message"]["content"]) else {
-            return Err(self.server.bad_answer("without content"));
-        };
-        let object = serde_json::from_str(unfenced(&content)).ok().filter(Value::is_object);
-        let object = object.ok_or_else(|| self.server.bad_answer("whose content is not a JSON object"))?;
+        if !choice["message"].is_object() {
+            return Err(self.server.bad_answer("without a message"));
+        }
+        let content = content(&choice["message"]["content"]);
         let model = json["model"].as_str().unwrap_or(&self.model).to_owned();
-        Ok(Completion { json: object, model, usage: Usage::default(), request_id: None, finish_reason })
+        Ok(Completion {
+            json: content.map_or(Value::Null, object),
+            model,
+            usage: Usage::default(),
+            request_id: None,
+            finish_reason,
+        })
     }
 
     /// Nothing where there is no answer of a model in it.
@@ -210,12 +231,23 @@ fn content(value: &Value) -> Option<String> {
     }
 }
 
-/// The text without the thoughts that some servers leave before it, and without one Markdown code fence around it.
-fn unfenced(text: &str) -> &str {
+/// The JSON object in a text, whatever stands around it (the thoughts that some servers leave before it, a Markdown code
+/// fence, a friendly word); else the text.
+fn object(text: String) -> Value {
     let thought = text.trim_start().strip_prefix("<think>").and_then(|text| text.split_once("</think>"));
-    let text = thought.map_or(text, |(_, answer)| answer).trim();
-    let Some(inner) = text.strip_prefix("```").and_then(|text| text.strip_suffix("```")) else { return text };
-    inner.strip_prefix("json").unwrap_or(inner)
+    let text = thought.map_or(text.as_str(), |(_, answer)| answer);
+    let inner = text.find('{').zip(text.rfind('}')).and_then(|(start, end)| text.get(start..=end));
+    let object = inner.and_then(|inner| serde_json::from_str(inner).ok());
+    object.filter(Value::is_object).unwrap_or(Value::String(text.to_owned()))
+}
+
+/// The form of asking for JSON that is left when the server does not know so many.
+fn simpler(form: StructuredOutput, unknown: u8) -> StructuredOutput {
+    match (form, unknown) {
+        (form, 0) => form,
+        (StructuredOutput::JsonSchema, 1) => StructuredOutput::JsonObject,
+        _ => StructuredOutput::Prompt,
+    }
 }
 
 #[cfg(test)]

@@ -76,6 +76,15 @@ impl Refusal {
         self.status == StatusCode::BAD_REQUEST && (self.param == field || (unknown && self.message.contains(field)))
     }
 
+    /// The server does not know this form of asking for JSON, or not this schema: a simpler form may do.
+    pub fn is_about_response_format(&self) -> bool {
+        let message = self.message.to_lowercase();
+        let named = ["response_format", "json_schema", "json_object", "structured output", "guided_json"];
+        matches!(self.status.as_u16(), 400 | 422)
+            && self.code != "json_validate_failed"
+            && (self.param.starts_with("response_format") || named.iter().any(|name| message.contains(name)))
+    }
+
     /// What follows from it. `sent` is the confidential text of the request, which no message may repeat.
     pub fn into_error(self, names: &Names, sent: &str) -> UpstreamError {
         let (fault, class, sentence) = self.meaning(names);
@@ -125,7 +134,9 @@ impl Refusal {
                 (Fault::Transient, "bad_answer", format!("{who}'s model did not keep to the answer's form."))
             }
             _ if self.is_about_context() => {
-                let text = format!("The call is too long for the model's context window. Choose a larger {model}.");
+                let text = format!(
+                    "The call is too long for the model's context window. Choose a larger {model}, or set ANALYSIS_MAX_INPUT_TOKENS to what it can read."
+                );
                 (Fault::Permanent, "context_too_long", text)
             }
             _ => (Fault::Permanent, "bad_request", format!("{who} refuses the request (HTTP {code}).")),

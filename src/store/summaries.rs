@@ -54,6 +54,17 @@ pub async fn transcript(db: &PgPool, call_id: CallId) -> std::result::Result<Opt
     Ok(found.map(|json| json.0))
 }
 
+/// How an analysis came about.
+#[derive(Debug, Clone, Copy)]
+pub struct MadeWith<'a> {
+    /// Model that made it.
+    pub model: &'a str,
+    /// What the model was told.
+    pub prompt_version: &'a str,
+    /// In how many parts the transcript was read; `None` = in one piece.
+    pub parts: Option<i32>,
+}
+
 /// Keeps the analysis of a run and its action items, in one transaction. A second run of the step writes the same rows.
 pub async fn save_analysis(
     db: &PgPool,
@@ -61,20 +72,19 @@ pub async fn save_analysis(
     call_id: CallId,
     run: i32,
     analysis: &Analysis,
-    made_with: (&str, &str),
+    made_with: MadeWith<'_>,
 ) -> Result<()> {
-    let (model, prompt_version) = made_with;
     bounded(db, async |db| {
         let mut transaction = db.begin().await?;
         let saved = sqlx::query!(
             "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
          INSERT INTO call_summaries (call_id, run, summary, statements, sentiment, urgency, topics, analyzed_with,
-             prompt_version)
-         SELECT $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM fence
+             prompt_version, analyzed_in_parts)
+         SELECT $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM fence
          ON CONFLICT (call_id, run) DO UPDATE
          SET summary = excluded.summary, statements = excluded.statements, sentiment = excluded.sentiment,
              urgency = excluded.urgency, topics = excluded.topics, analyzed_with = excluded.analyzed_with,
-             prompt_version = excluded.prompt_version, updated_at = now()",
+             prompt_version = excluded.prompt_version, analyzed_in_parts = excluded.analyzed_in_parts, updated_at = now()",
             fence.job_id.0,
             fence.token,
             call_id.0,
@@ -84,8 +94,9 @@ pub async fn save_analysis(
             analysis.sentiment.as_str(),
             analysis.urgency,
             &analysis.topics,
-            model,
-            prompt_version
+            made_with.model,
+            made_with.prompt_version,
+            made_with.parts
         )
         .execute(&mut *transaction)
         .await?;
@@ -134,6 +145,8 @@ pub struct StoredAnalysis {
     pub topics: Vec<String>,
     /// Model that made it.
     pub model: Option<String>,
+    /// In how many parts the transcript was read; `None` = in one piece.
+    pub parts: Option<i32>,
 }
 
 /// The latest analysis.
@@ -141,7 +154,7 @@ pub async fn analysis(db: &PgPool, call_id: CallId) -> std::result::Result<Optio
     let row = bounded(db, async |db| {
         sqlx::query!(
             r#"SELECT run, summary AS "summary!", statements AS "statements!: Json<Vec<Statement>>",
-               sentiment AS "sentiment!", urgency AS "urgency!", topics AS "topics!", analyzed_with
+               sentiment AS "sentiment!", urgency AS "urgency!", topics AS "topics!", analyzed_with, analyzed_in_parts
            FROM call_summaries WHERE call_id = $1 AND summary IS NOT NULL ORDER BY run DESC LIMIT 1"#,
             call_id.0
         )
@@ -158,6 +171,7 @@ pub async fn analysis(db: &PgPool, call_id: CallId) -> std::result::Result<Optio
         urgency: row.urgency,
         topics: row.topics,
         model: row.analyzed_with,
+        parts: row.analyzed_in_parts,
     }))
 }
 

@@ -1,5 +1,6 @@
 //! Stories through the front door, one file each, on real PostgreSQL.
 
+mod analysis;
 mod api;
 mod commands;
 mod costs;

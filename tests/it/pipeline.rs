@@ -50,7 +50,7 @@ fn words(text: &str) -> Vec<String> {
 #[case("monologue")]
 #[case("mono")]
 #[tokio::test]
-async fn every_word_stands_with_the_right_speaker_and_at_the_right_time(#[case] name: &str) {
+async fn every_word_is_heard_in_its_place_and_every_claim_is_borne_out(#[case] name: &str) {
     let product = Product::start().await;
     let id = product.ring(name).await;
     product.until(id, "completed").await;
@@ -78,6 +78,13 @@ async fn every_word_stands_with_the_right_speaker_and_at_the_right_time(#[case] 
         }
         let spoken: Vec<String> = spoken.into_iter().map(|(word, _)| word).collect();
         assert_eq!(heard, spoken, "what the {speaker} says");
+    }
+
+    let analysis = store::summaries::analysis(product.pool(), id).await.unwrap().unwrap();
+    assert!(analysis.statements.iter().all(|statement| statement.supported), "{analysis:#?}");
+    assert_eq!(i64::from(analysis.urgency), truth["analysis"]["urgency"].as_i64().unwrap());
+    for item in store::summaries::action_items(product.pool(), id, 1).await.unwrap() {
+        assert!(item.supported && item.due_at.is_some() == item.due_words.is_some(), "{item:#?}");
     }
 }
 

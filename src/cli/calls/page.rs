@@ -122,6 +122,9 @@ fn summary(page: &mut Page, story: &Story, analysis: &StoredAnalysis) {
     if !analysis.topics.is_empty() {
         page.fact("Topics", &analysis.topics.join(", "));
     }
+    if let Some(parts) = analysis.parts {
+        page.fact("Read in", &format!("{parts} parts, since the call was too long for one question"));
+    }
 }
 
 /// The places in the recording that prove it: ` [0:05, 0:12]`.

@@ -84,6 +84,7 @@ fn analysis() -> StoredAnalysis {
         urgency: 4,
         topics: vec!["billing".to_owned(), "refund".to_owned()],
         model: Some("gpt-6-luna".to_owned()),
+        parts: Some(3),
     }
 }
 

@@ -48,6 +48,20 @@ pub fn analyze(calls: &[FixtureCall], message: &str) -> Findings {
     }
 }
 
+/// What a good model makes of its own answers about the parts of a long call, one JSON object a line: all of them, the
+/// most urgent first. `None` when the message holds none.
+pub fn merge(message: &str) -> Option<Findings> {
+    let mut parts: Vec<Findings> = message.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let urgency = parts.iter().map(|part| part.urgency).max()?;
+    let mut whole = parts.remove(0);
+    for part in parts {
+        whole.statements.extend(part.statements);
+        whole.topics.extend(part.topics);
+        whole.action_items.extend(part.action_items);
+    }
+    Some(Findings { urgency, ..whole })
+}
+
 /// All words of a transcript without case and punctuation, each with the index of its line.
 struct Words(Vec<(String, usize)>);
 

@@ -1,11 +1,11 @@
 //! The agreed form of the model's answer, and our own check of it: no server's promise to keep a schema is trusted.
 
-use chrono::{DateTime, NaiveDate, NaiveTime, TimeZone, Utc};
-use chrono_tz::Tz;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::model::{ActionItem, Analysis, Sentiment, Statement, Transcript};
+use super::said::Said;
+use super::{due, evidence, urgency};
+use crate::model::{ActionItem, Analysis, Sentiment, Statement};
 
 const MOST_STATEMENTS: usize = 12;
 const MOST_ITEMS: usize = 20;
@@ -64,17 +64,16 @@ struct AnswerItem {
     evidence: Vec<i64>,
 }
 
-/// Checks an answer against the agreed form and the transcript. The problem is a sentence that the model can act on.
-/// What names no segment of the transcript is kept and marked as not supported.
-pub(super) fn check(answer: &Value, transcript: &Transcript, zone: Tz) -> Result<Analysis, String> {
-    let answer = Answer::deserialize(answer).map_err(|error| error.to_string())?;
-    let segments = transcript.segments.len();
+/// Checks an answer against the agreed form and against what was said. The problem is a sentence that the model can act
+/// on. What no segment supports is kept and marked, and cannot make a call urgent.
+pub(super) fn check(answer: &Value, said: &Said) -> Result<Analysis, String> {
+    let answer = Answer::deserialize(answer).map_err(|error| problem(answer, &error))?;
     let statements: Vec<Statement> = answer
         .statements
         .into_iter()
         .filter_map(|statement| {
-            let evidence = evidence(&statement.evidence, segments);
-            Some(Statement { text: clean(&statement.text)?, supported: !evidence.is_empty(), evidence })
+            let (text, evidence) = (clean(&statement.text)?, existing(&statement.evidence, said.len()));
+            Some(Statement { supported: evidence::supports(said, &text, &evidence), text, evidence })
         })
         .take(MOST_STATEMENTS)
         .collect();
@@ -84,28 +83,52 @@ pub(super) fn check(answer: &Value, transcript: &Transcript, zone: Tz) -> Result
     if !(1..=5).contains(&answer.urgency) {
         return Err(format!("`urgency` is {}, it must be 1 to 5", answer.urgency));
     }
-    let action_items = answer.action_items.into_iter().filter_map(|item| {
-        let evidence = evidence(&item.evidence, segments);
-        Some(ActionItem {
-            text: clean(&item.text)?,
-            owner: item.owner.as_deref().and_then(clean),
-            due_words: item.due_words.as_deref().and_then(clean),
-            due_at: item.due_date.as_deref().and_then(|date| end_of_day(date, zone)),
-            supported: !evidence.is_empty(),
-            evidence,
-        })
-    });
     Ok(Analysis {
-        statements,
         sentiment: answer.sentiment,
-        urgency: answer.urgency as i16,
+        urgency: urgency::effective(answer.urgency as i16, &statements, said),
+        statements,
         topics: answer.topics.iter().filter_map(|topic| clean(&topic.to_lowercase())).take(MOST_TOPICS).collect(),
-        action_items: action_items.take(MOST_ITEMS).collect(),
+        action_items: answer.action_items.into_iter().filter_map(|item| checked(item, said)).take(MOST_ITEMS).collect(),
     })
 }
 
+/// An action item needs evidence for what is to do, for who promised it, and for the words about when. A due time comes
+/// from words that were said, or there is none.
+fn checked(item: AnswerItem, said: &Said) -> Option<ActionItem> {
+    let evidence = existing(&item.evidence, said.len());
+    let (text, owner) = (clean(&item.text)?, item.owner.as_deref().and_then(clean));
+    let due_words = item.due_words.as_deref().and_then(clean);
+    let when = due_words.as_deref().filter(|words| evidence::says(said, words, &evidence));
+    let due_at = when.and_then(|words| {
+        due::due(words, said.call, said.zone).or_else(|| {
+            let date = item.due_date.as_deref()?;
+            due::as_the_model_says(words, date, said.call, said.zone)
+        })
+    });
+    let supported = evidence::supports(said, &text, &evidence)
+        && owner.as_deref().is_none_or(|owner| evidence::names_owner(said, owner, &evidence))
+        && when.is_some() == due_words.is_some();
+    Some(ActionItem { text, owner, due_words, due_at, evidence, supported })
+}
+
+/// What is wrong with an answer's form, without the answer's words: they may be the caller's.
+fn problem(answer: &Value, error: &serde_json::Error) -> String {
+    if !answer.is_object() {
+        return "the answer is not one JSON object".to_owned();
+    }
+    let text = error.to_string();
+    if text.starts_with("unknown variant") {
+        let words: Vec<_> = Sentiment::ALL.iter().map(|word| word.as_str()).collect();
+        return format!("`sentiment` is none of {}", words.join(", "));
+    }
+    match (text.find('"'), text.rfind('"')) {
+        (Some(start), Some(end)) => format!("{}...{}", &text[..start], &text[end + 1..]),
+        _ => text,
+    }
+}
+
 /// Those that exist, each once, in order.
-fn evidence(named: &[i64], segments: usize) -> Vec<i32> {
+fn existing(named: &[i64], segments: usize) -> Vec<i32> {
     let mut evidence: Vec<i32> =
         named.iter().filter_map(|&n| usize::try_from(n).ok()).filter(|&n| n < segments).map(|n| n as i32).collect();
     evidence.sort_unstable();
@@ -120,21 +143,17 @@ fn clean(text: &str) -> Option<String> {
     (!cleaned.is_empty()).then(|| cleaned.to_owned())
 }
 
-/// A day without a time is over at its end.
-fn end_of_day(date: &str, zone: Tz) -> Option<DateTime<Utc>> {
-    let day = NaiveDate::parse_from_str(date.trim(), "%Y-%m-%d").ok()?;
-    let last_minute = day.and_time(NaiveTime::from_hms_opt(23, 59, 0)?);
-    zone.from_local_datetime(&last_minute).latest().map(|at| at.with_timezone(&Utc))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Segment, Speaker, Timing};
+    use crate::model::{Segment, Speaker, Timing, Transcript};
 
-    fn transcript() -> Transcript {
+    /// A call on Thursday, 2026-05-28.
+    fn said() -> Said {
         let segment = |text: &str| Segment { speaker: Speaker::Agent, start_ms: 0, end_ms: 1, text: text.to_owned() };
-        Transcript { language: None, timing: Timing::Estimated, segments: vec![segment("one"), segment("two")] }
+        let segments = vec![segment("This is Dana. Your router is broken."), segment("I call you back by June first.")];
+        let transcript = Transcript { language: None, timing: Timing::Estimated, segments };
+        Said::new(&transcript, "2026-05-28T08:00:00Z".parse().unwrap(), chrono_tz::Europe::Berlin)
     }
 
     fn answer(statements: Value, urgency: i64) -> Value {
@@ -145,23 +164,57 @@ mod tests {
 
     #[test]
     fn what_no_segment_supports_is_kept_and_marked() {
-        let answer = answer(json!([{"text": "a", "evidence": [1, 0, 1]}, {"text": "b", "evidence": [2, -1]}]), 3);
-        let analysis = check(&answer, &transcript(), chrono_tz::Europe::Berlin).unwrap();
+        let statements = json!([{"text": "The router is broken.", "evidence": [1, 0, 1]},
+            {"text": "The router is broken.", "evidence": [2, -1]}, {"text": "The router is new.", "evidence": [1]}]);
+        let analysis = check(&answer(statements, 3), &said()).unwrap();
         assert_eq!(analysis.statements[0].evidence, [0, 1]);
-        assert!(analysis.statements[0].supported);
-        assert!(!analysis.statements[1].supported);
+        let supported: Vec<_> = analysis.statements.iter().map(|statement| statement.supported).collect();
+        assert_eq!(supported, [true, false, false]);
         assert!(!analysis.action_items[0].supported);
-        assert_eq!(analysis.action_items[0].due_at.unwrap().to_rfc3339(), "2026-06-01T21:59:00+00:00");
+        assert_eq!(analysis.action_items[0].due_at, None, "nobody says so");
         assert_eq!(analysis.topics, ["billing"]);
     }
 
     #[test]
+    fn a_due_time_comes_from_words_that_were_said() {
+        let item = |due_words: &str, due_date: Option<&str>| {
+            let item = json!({"text": "Call back", "owner": "Dana", "due_words": due_words, "due_date": due_date, "evidence": [1]});
+            let answer = json!({"statements": [{"text": "The router is broken.", "evidence": [0]}], "sentiment": "mixed",
+                "urgency": 2, "action_items": [item]});
+            let item = check(&answer, &said()).unwrap().action_items.remove(0);
+            (item.due_at.map(|at| at.to_rfc3339()), item.supported)
+        };
+        let first = Some("2026-06-01T21:59:00+00:00".to_owned());
+        assert_eq!(item("by June first", None), (first.clone(), true));
+        assert_eq!(item("by June first", Some("2031-01-01")), (first, true));
+        assert_eq!(item("by June second", Some("2026-06-02")), (None, false));
+        assert_eq!(item("back", Some("2026-06-02")), (None, true));
+    }
+
+    #[test]
+    fn only_supported_statements_alarm() {
+        let urgency = |text: &str, evidence: i64, urgency| {
+            check(&answer(json!([{"text": text, "evidence": [evidence]}]), urgency), &said()).unwrap().urgency
+        };
+        assert_eq!(urgency("The router is broken.", 0, 5), 5);
+        assert_eq!(urgency("The router is broken.", 0, 2), 2);
+        assert_eq!(urgency("The router is broken.", 1, 5), 3, "its evidence says something else");
+        assert_eq!(urgency("Dana calls back by June first.", 1, 4), 3, "supported, but no reason to hurry");
+    }
+
+    #[test]
     fn an_answer_out_of_form_is_refused_with_a_sentence_for_the_model() {
-        let problem = |answer: Value| check(&answer, &transcript(), chrono_tz::UTC).unwrap_err();
+        let problem = |answer: Value| check(&answer, &said()).unwrap_err();
         assert!(problem(answer(json!([{"text": " ", "evidence": [0]}]), 3)).contains("statements"));
         assert!(problem(answer(json!([{"text": "a", "evidence": [0]}]), 6)).contains("urgency"));
         assert!(problem(json!({"summary": ""})).contains("statements"));
-        assert!(problem(json!([])).contains("struct Answer"));
+        assert!(problem(json!([])).contains("not one JSON object"));
+        assert!(problem(json!("My card is four two")).contains("not one JSON object"));
+        let mut words = answer(json!("my card is \"four\" two"), 3);
+        assert_eq!(problem(words.clone()), "invalid type: string ..., expected a sequence");
+        words["statements"] = json!([{"text": "a", "evidence": [0]}]);
+        words["sentiment"] = json!("my card");
+        assert_eq!(problem(words), "`sentiment` is none of positive, neutral, negative, mixed");
     }
 
     #[test]

@@ -13,6 +13,7 @@ fn model(server: &Loopback, structured_output: StructuredOutput) -> LanguageMode
         model: "gpt-6-luna".into(),
         token_limit_field: TokenLimitField::MaxCompletionTokens,
         structured_output,
+        max_input_tokens: 100_000,
     };
     LanguageModel::new(&config, http_client::client().unwrap(), Duration::from_secs(20))
 }
@@ -165,11 +166,6 @@ async fn useless_answers_of_a_model_are_paid_for(#[case] body: Value, #[case] ex
 #[rstest]
 #[case(answer(json!("content_filter"), json!({"content": null})), Fault::Permanent, "refused")]
 #[case(answer(json!("stop"), json!({"content": null, "refusal": "I cannot."})), Fault::Permanent, "refused")]
-#[case(answer(json!("stop"), json!({"content": null, "refusal": null})), Fault::Transient, "bad_answer")]
-#[case(answer(json!("tool_calls"), json!({"tool_calls": []})), Fault::Transient, "bad_answer")]
-#[case(answer(json!("stop"), json!({"content": "Sure! Here it is"})), Fault::Transient, "bad_answer")]
-#[case(answer(json!("stop"), json!({"content": "[1]"})), Fault::Transient, "bad_answer")]
-#[case(answer(json!("stop"), json!({"content": ""})), Fault::Transient, "bad_answer")]
 #[case(json!({"choices": []}), Fault::Transient, "bad_answer")]
 #[case(json!({"error": {"message": "x"}}), Fault::Transient, "bad_answer")]
 #[case(json!(null), Fault::Transient, "bad_answer")]
@@ -178,6 +174,51 @@ async fn useless_answers_of_a_model_are_paid_for(#[case] body: Value, #[case] ex
 async fn unusable_answers(#[case] body: Value, #[case] fault: Fault, #[case] class: &str) {
     let error = complete(vec![ok(&body)]).await.0.unwrap_err();
     assert_eq!((error.fault, error.class, error.request_id.as_deref()), (fault, class, Some("req_1")), "{error}");
+}
+
+#[rstest]
+#[case(json!({"content": null, "refusal": null}), json!(null))]
+#[case(json!({"tool_calls": []}), json!(null))]
+#[case(json!({"content": "Sure! Here it is"}), json!("Sure! Here it is"))]
+#[case(json!({"content": "[1]"}), json!("[1]"))]
+#[case(json!({"content": ""}), json!(""))]
+#[case(json!({"content": "Sure! ```json\n{\"a\": \"}\"}\n``` Anything else?"}), json!({"a": "}"}))]
+#[tokio::test]
+async fn what_is_no_object_is_left_to_a_repair_question(#[case] message: Value, #[case] expected: Value) {
+    let completion = complete(vec![ok(&answer(json!("stop"), message))]).await.0.unwrap();
+    assert_eq!((completion.json, completion.usage.input_tokens), (expected, 100));
+}
+
+#[rstest]
+#[case(&["json_schema"], &["json_schema", "json_object", "json_object"])]
+#[case(&["json_schema", "json_object"], &["json_schema", "json_object", "", ""])]
+#[tokio::test]
+async fn a_server_that_knows_no_schema_is_asked_more_simply(#[case] unknown: &'static [&str], #[case] asked: &[&str]) {
+    let server = Loopback::start(move |request| {
+        let refused = unknown.iter().any(|form| {
+            request.contains(&format!("{{\"type\":\"{form}\"")) || request.contains(&format!("\"type\":\"{form}\"}}"))
+        });
+        let body =
+            json!({"error": {"message": "response_format type is unavailable now", "type": "invalid_request_error"}});
+        Reply::Bytes(if refused { http(400, &[], body.to_string().as_bytes()) } else { said("{}") })
+    })
+    .await;
+    let model = model(&server, StructuredOutput::JsonSchema);
+    for _ in 0..2 {
+        model.complete(&question()).await.unwrap();
+    }
+    let forms: Vec<String> = bodies(&server)
+        .iter()
+        .map(|body| body["response_format"]["type"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(forms, asked, "learned once, remembered");
+}
+
+#[tokio::test]
+async fn other_refusals_change_no_form() {
+    let body = json!({"error": {"message": "The prompt is not welcome.", "type": "invalid_request_error"}});
+    let (result, bodies) = complete(vec![http(400, &[], body.to_string().as_bytes())]).await;
+    assert_eq!((result.unwrap_err().class, bodies.len()), ("bad_request", 1));
 }
 
 #[tokio::test]
