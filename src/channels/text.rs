@@ -9,10 +9,17 @@ use regex::{Captures, Regex};
 
 use crate::model::Sentiment;
 
-/// An address with a scheme, else a mail address, else what a mail program would take for a host name.
+/// An address with a scheme, else a mail address, else what a mail program would take for a host: a name, one with the
+/// full stops of other scripts, an address in numbers.
 static LINK: LazyLock<Regex> = LazyLock::new(|| {
-    let link = r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*)://(?P<rest>\S*)|[\w.+\-]+@[\w.\-]+|(?P<host>(?:[\w\-]+\.)+[^\W\d_]{2,24}\b)";
-    Regex::new(link).expect("a constant")
+    let link = [
+        r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*)://(?P<rest>\S*)",
+        r"[\w.+\-]+@[\w.\-]*\w",
+        r"(?:[\w\-]+\.)+[^\W\d_]{2,24}\b",
+        r"(?:[A-Za-z0-9\-]+[.。．｡․])+[A-Za-z]{2,24}\b",
+        r"\b\d{1,3}(?:\.\d{1,3}){3}\b",
+    ];
+    Regex::new(&link.join("|")).expect("a constant")
 });
 
 /// A text from outside as one plain line: no control and direction characters, no line breaks, no runs of blanks, and
@@ -124,18 +131,22 @@ fn visible(character: char) -> Option<char> {
     }
 }
 
+/// Programs make links of host names alone, so the dots go too; what a mail address says before its `@` is no host.
 fn defang(found: &Captures<'_>) -> String {
+    let dotless = |host: &str| host.replace(['.', '。', '．', '｡', '․'], "[.]");
     if let (Some(scheme), Some(rest)) = (found.name("scheme"), found.name("rest")) {
         let rest = rest.as_str().replace("://", "[:]//");
+        let end = rest.trim_end_matches(['.', ',', ')', '!', '?']).len();
+        let rest = format!("{}{}", dotless(&rest[..end]), &rest[end..]);
         return match scheme.as_str().to_ascii_lowercase().as_str() {
             "http" => format!("hxxp://{rest}"),
             "https" => format!("hxxps://{rest}"),
             _ => format!("{}[:]//{rest}", scheme.as_str()),
         };
     }
-    match found.name("host") {
-        Some(host) => host.as_str().replace('.', "[.]"),
-        None => found[0].to_owned(),
+    match found[0].split_once('@') {
+        Some((name, host)) => format!("{name}@{}", dotless(host)),
+        None => dotless(&found[0]),
     }
 }
 
@@ -184,13 +195,15 @@ mod tests {
     #[case("two\r\nlines\tand\u{2028}more", "two lines and more")]
     #[case("a\u{0}b\u{7}c\u{1b}[31m\u{9f}d", "abc[31md")]
     #[case("\u{202e}txt.exe\u{2066}\u{200f}", "txt[.]exe")]
-    #[case("pay at https://evil.example/a?b=c now", "pay at hxxps://evil.example/a?b=c now")]
-    #[case("HTTP://evil.example", "hxxp://evil.example")]
-    #[case("https://a.example/http://b.example", "hxxps://a.example/http[:]//b.example")]
-    #[case("ht\u{200b}tps://evil.example", "hxxps://evil.example")]
-    #[case("ftp://evil.example slack://open", "ftp[:]//evil.example slack[:]//open")]
+    #[case("pay at https://evil.example/a?b=c now", "pay at hxxps://evil[.]example/a?b=c now")]
+    #[case("HTTP://evil.example", "hxxp://evil[.]example")]
+    #[case("https://a.example/http://b.example", "hxxps://a[.]example/http[:]//b[.]example")]
+    #[case("ht\u{200b}tps://evil.example", "hxxps://evil[.]example")]
+    #[case("ftp://evil.example slack://open", "ftp[:]//evil[.]example slack[:]//open")]
     #[case("www.evil.example or evil.com/x", "www[.]evil[.]example or evil[.]com/x")]
-    #[case("write to ines.calloway@example.com, please", "write to ines.calloway@example.com, please")]
+    #[case("write to ines.calloway@example.com, please", "write to ines.calloway@example[.]com, please")]
+    #[case("evil。com or 203.0.113.9/x", "evil[.]com or 203[.]0[.]113[.]9/x")]
+    #[case("See https://a.example/b.html. Then go.", "See hxxps://a[.]example/b[.]html. Then go.")]
     #[case("It costs 3.50, e.g. at 10.30. Then 2.5kg.", "It costs 3.50, e.g. at 10.30. Then 2.5kg.")]
     #[case("👩‍👩‍👧 naïve — 日本語", "👩‍👩‍👧 naïve — 日本語")]
     fn text_from_outside_becomes_one_harmless_line(#[case] said: &str, #[case] shown: &str) {

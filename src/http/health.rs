@@ -197,7 +197,16 @@ mod tests {
     use super::*;
 
     fn standing(oldest_due_seconds: f64) -> queue::Standing {
-        queue::Standing { due: 3, oldest_due_seconds, ..queue::Standing::default() }
+        queue::Standing { due: 3, running: 1, oldest_due_seconds, ..queue::Standing::default() }
+    }
+
+    #[test]
+    fn a_queue_that_nobody_works_on_says_so_at_once() {
+        let idle = |seconds| queue_component(&queue::Standing { running: 0, ..standing(seconds) });
+        assert_eq!(idle(2.0), Component::ok());
+        let alone = idle(8.0);
+        assert_eq!(alone.status, Status::Degraded);
+        assert!(alone.detail.unwrap().contains("goto-automation worker"));
     }
 
     #[test]

@@ -32,10 +32,11 @@ struct Html<'a> {
 /// message and the receiving side can tell (RFC 5322, 3.6.4; RFC 1047).
 pub fn message(brief: &CallBrief, envelope: &Envelope, from: &Mailbox, to: &Mailbox) -> anyhow::Result<Message> {
     let words = Wording::of(brief, envelope);
+    let (plain, html) = bodies(brief, envelope)?;
     let parts = MultiPart::alternative()
         .boundary(format!("delivery-{}", envelope.delivery_id))
-        .singlepart(SinglePart::plain(plain(&words)?))
-        .singlepart(SinglePart::html(html(&words)?));
+        .singlepart(SinglePart::plain(plain))
+        .singlepart(SinglePart::html(html));
     Message::builder()
         .from(from.clone())
         .to(to.clone())
@@ -45,6 +46,12 @@ pub fn message(brief: &CallBrief, envelope: &Envelope, from: &Mailbox, to: &Mail
         .raw_header(auto_submitted())
         .multipart(parts)
         .context("the mail could not be put together")
+}
+
+/// The two bodies of the mail: text, and HTML.
+pub fn bodies(brief: &CallBrief, envelope: &Envelope) -> anyhow::Result<(String, String)> {
+    let words = Wording::of(brief, envelope);
+    Ok((plain(&words)?, html(&words)?))
 }
 
 fn plain(words: &Wording) -> anyhow::Result<String> {

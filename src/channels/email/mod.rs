@@ -14,6 +14,7 @@ use anyhow::{Context, ensure};
 use async_trait::async_trait;
 use lettre::message::Mailbox;
 
+pub use self::message::bodies;
 use self::session::Server;
 use super::{Channel, Receipt, SendError};
 use crate::config::EmailConfig;

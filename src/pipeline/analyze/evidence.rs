@@ -5,7 +5,7 @@ use chrono::{Datelike, NaiveDate};
 
 use super::calendar::{self, Named};
 use super::lexicon::{currency, direction, month, relative_day, span, weekday};
-use super::names::{names, names_of_owner};
+use super::names::{is_role, names};
 use super::numbers::{self, Run};
 use super::said::{Language, Said};
 use super::words::{Word, alike, holds, is_function_word, is_negation, words};
@@ -54,10 +54,18 @@ pub(super) fn supports(said: &Said, claim: &str, evidence: &[i32]) -> bool {
         })
 }
 
-/// Whether the segments `evidence` speak of the one who is said to have promised.
+/// Whether the segments `evidence` speak of the one who is said to have promised. Somebody without a name ("the
+/// warehouse") was spoken of anywhere in the call, or is a party to it ("the customer").
 pub(super) fn names_owner(said: &Said, owner: &str, evidence: &[i32]) -> bool {
-    let owner = words(owner);
-    names_of_owner(&owner).all(|name| said.speaks_of(evidence, name, false))
+    words(owner).iter().all(|word| {
+        let text = word.text.as_str();
+        is_role(text)
+            || if word.capital {
+                said.speaks_of(evidence, text, false)
+            } else {
+                is_function_word(text) || said.anywhere(text)
+            }
+    })
 }
 
 /// Whether somebody says these words, word for word but for the small ones in front.

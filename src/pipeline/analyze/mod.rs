@@ -73,3 +73,6 @@ fn nobody_spoke() -> Analysis {
         action_items: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod injection;

@@ -52,12 +52,8 @@ pub(super) fn names<'a>(claim: &'a [Word], said: &Said) -> Vec<Name<'a>> {
     names
 }
 
-/// The names in an owner, who has no sentence.
-pub(super) fn names_of_owner(owner: &[Word]) -> impl Iterator<Item = &str> {
-    owner.iter().filter(|word| word.capital && !is_role(&word.text)).map(|word| word.text.as_str())
-}
-
-fn is_role(word: &str) -> bool {
+/// Whether the word stands for a party to the call, or says nothing of who is meant.
+pub(super) fn is_role(word: &str) -> bool {
     ROLES.contains(&format!(" {word} "))
 }
 
