@@ -129,3 +129,15 @@ async fn a_long_call_is_read_in_parts_and_says_so() {
     let named: Vec<i32> = analysis.statements.iter().flat_map(|statement| statement.evidence.clone()).collect();
     assert!(named.iter().max() > Some(&3), "lines keep their numbers: {named:?}");
 }
+
+#[tokio::test]
+async fn a_question_that_the_server_finds_too_long_is_asked_in_parts() {
+    let (product, model) = scripted(&[]).await;
+    model.answer_next([Answer::openai(400, "invalid_request_error", "context_length_exceeded")]);
+    let id = product.ring("double-charge").await;
+    product.until(id, "completed").await;
+    let parts = analysis(&product, id).await.parts.expect("it says so");
+    assert!(parts >= 2, "{parts}");
+    let attempts = product.attempts(id).await;
+    assert!(attempts.iter().all(|attempt| attempt.attempt == 1), "{attempts:#?}");
+}

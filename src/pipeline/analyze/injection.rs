@@ -183,3 +183,56 @@ fn what_is_looked_for_would_be_found() {
     assert!(["https://evil.example", "see evil.com", "evil。com", "www.x"].iter().all(|text| LIVE.is_match(text)));
     assert!(["<!channel>", "<@U1>", "<img src=x>"].iter().all(|text| MARKUP.is_match(text)));
 }
+
+/// Words that the readers of numbers, days and names look for, and what lies between.
+const ODD: [&str; 30] = [
+    "hundred",
+    "thousand",
+    "million",
+    "and",
+    "point",
+    "double",
+    "9999999999999999999999",
+    "1,2.3:4",
+    "March",
+    "31",
+    "2027",
+    "the",
+    "first",
+    "next",
+    "end",
+    "of",
+    "month",
+    "in",
+    "weeks",
+    "4000000000",
+    "Friday",
+    "half",
+    "past",
+    "pm",
+    "“",
+    "”",
+    "Herr",
+    "hundertundtausend",
+    "é\u{301}",
+    "🙂",
+];
+
+#[test]
+fn no_text_is_too_odd() {
+    // A generator of Lehmer's, so that every run is the same.
+    let mut state = 7_u64;
+    let mut next = || {
+        state = state * 48_271 % 2_147_483_647;
+        ODD[state as usize % ODD.len()]
+    };
+    for _ in 0..200 {
+        let text: Vec<_> = (0..12).map(|_| next()).collect();
+        let text = text.join(" ");
+        answer::check(&obey(&text, &[LINE]), &said(&text)).unwrap();
+    }
+    let long = "tausend".repeat(5_000);
+    answer::check(&obey(&long, &[LINE]), &said(&long)).unwrap();
+    let list = "ten twenty thirty ".repeat(1_000);
+    answer::check(&obey(&list, &[LINE]), &said(&list)).unwrap();
+}

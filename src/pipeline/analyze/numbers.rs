@@ -15,6 +15,9 @@ const GERMAN_UNITS: &str = "null eins zwei drei vier fünf sechs sieben acht neu
 const GERMAN_TENS: &str = "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig";
 /// A number of this many single digits is a number to be dialled or typed: its digits mean nothing alone.
 const DIALLED: usize = 3;
+/// A number is not put together from more pieces than this, nor from a word of more letters than [`LONGEST_WORD`].
+const LONGEST: usize = 8;
+const LONGEST_WORD: usize = 60;
 
 /// What one word adds to a number.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,7 +106,7 @@ pub(super) fn heard(words: &[Word]) -> BTreeSet<String> {
                 continue;
             }
             for from in 0..part.len() {
-                heard.extend((from + 1..=part.len()).map(|to| joined(&part[from..to])));
+                heard.extend((from + 1..=part.len().min(from + LONGEST)).map(|to| joined(&part[from..to])));
             }
         }
         heard.extend(clock_times(words, run));
@@ -197,6 +200,9 @@ fn is_date(word: &str) -> bool {
 
 /// "zweihundertfünfzig", "einundzwanzig", "fünfzehnten".
 fn german(word: &str) -> Option<u64> {
+    if word.len() > LONGEST_WORD {
+        return None;
+    }
     let word = word.replace("zwo", "zwei").replace("dreissig", "dreißig");
     let ordinal = ["sten", "ster", "ste", "ten", "ter", "te"].iter().find_map(|end| word.strip_suffix(end));
     german_cardinal(&word).or_else(|| ordinal.and_then(german_cardinal))
