@@ -171,6 +171,21 @@ fn a_waiting_call_on_a_page() {
 }
 
 #[test]
+fn a_message_is_held_only_when_no_job_sends_it_again() {
+    let mut story = complete();
+    story.jobs[4].state = "available".to_owned();
+    story.jobs[4].run_at = Screen::for_tests().now + TimeDelta::seconds(10);
+    (story.attempts[4].outcome, story.attempts[4].error_class) =
+        ("retry".to_owned(), Some("unknown_outcome".to_owned()));
+    let text = rendered(&story, false);
+    assert!(text.contains("Answer lost, sent once more in 10 s\n"), "{text}");
+    assert!(text.contains("Slack to #calls: answer lost, to be sent once more"), "{text}");
+    assert!(!text.contains("eld") && !text.contains("may or may not"), "{text}");
+    story.deliveries[0].repeated = true;
+    assert!(rendered(&story, false).contains("Held: answer lost, possible repeat, Today 07:21"));
+}
+
+#[test]
 fn later_runs_and_days_have_lines_of_their_own() {
     let mut story = waiting();
     story.call.run = 2;

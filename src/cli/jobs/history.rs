@@ -9,6 +9,9 @@ use crate::store::deliveries::DeliveryRow;
 /// Under the time of day of a row.
 const UNDER: usize = 12;
 
+/// Class of an attempt whose message may have arrived.
+const ANSWER_LOST: &str = "unknown_outcome";
+
 /// Attempts, and what they were for.
 pub struct History<'a> {
     /// In the order in which they started.
@@ -81,6 +84,9 @@ fn outcome(attempt: &AttemptRow, delivery: Option<&DeliveryRow>) -> (Ink, String
             None if attempt.step == "notify" => (Ink::Plain, format!("{what} planned")),
             None => (Ink::Plain, words::step_done(&attempt.step)),
         },
+        "retry" if attempt.error_class.as_deref() == Some(ANSWER_LOST) => {
+            (Ink::Amber, format!("{what}: answer lost, to be sent once more"))
+        }
         "retry" => (Ink::Amber, format!("{what}: failed, to be tried again")),
         "waiting" => (Ink::Amber, format!("{what}: has to wait")),
         "failed" => (Ink::Red, format!("{what}: failed for good")),

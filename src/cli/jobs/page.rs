@@ -27,7 +27,7 @@ pub fn page(
         None => page.fact("Call", &job.call_id.to_string()),
     }
     if let Some(delivery) = deliveries.iter().find(|delivery| Some(delivery.id) == job.target) {
-        let (_, state) = words::delivery_state(&delivery.state);
+        let (_, state) = words::delivery_state(screen, delivery, Some(job));
         let to = format!("{} to {}: {state}", words::channel(&delivery.channel), delivery.destination);
         page.fact("Message", &to);
     }

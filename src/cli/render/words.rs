@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::Ink;
+use super::{Ink, Screen};
 use crate::queue::JobRow;
+use crate::store::deliveries::DeliveryRow;
 
 /// `Completed`, with the ink that it deserves.
 pub fn call_state(state: &str) -> (Ink, &str) {
@@ -43,16 +44,31 @@ pub fn step_done(step: &str) -> String {
     }
 }
 
-/// Where a message stands.
-pub fn delivery_state(state: &str) -> (Ink, &str) {
-    match state {
+/// Where a message stands. `job` is the latest one that was made to send it: while that is open, a message whose answer
+/// was lost is not held but sent once more.
+pub fn delivery_state(screen: &Screen, delivery: &DeliveryRow, job: Option<&JobRow>) -> (Ink, String) {
+    let (ink, state) = match delivery.state.as_str() {
         "pending" => (Ink::Plain, "Not sent yet"),
         "sending" => (Ink::Plain, "Being sent"),
         "sent" => (Ink::Plain, "Sent"),
-        "unknown" => (Ink::Amber, "Held: answer lost"),
+        "unknown" => match job.filter(|job| goes_again(delivery, job)) {
+            Some(job) => return (Ink::Amber, format!("Answer lost, sent once more {}", screen.soon(job.run_at))),
+            None => (Ink::Amber, "Held: answer lost"),
+        },
         "failed" => (Ink::Red, "Refused"),
         other => (Ink::Plain, other),
-    }
+    };
+    (ink, format!("{state}{}", if delivery.repeated { ", possible repeat" } else { "" }))
+}
+
+/// Whether an open job sends a message once more whose answer was lost; nobody gets it a third time.
+pub fn goes_again(delivery: &DeliveryRow, job: &JobRow) -> bool {
+    job.target == Some(delivery.id) && is_open(job) && !delivery.repeated
+}
+
+/// Whether something is still to come of a job.
+pub fn is_open(job: &JobRow) -> bool {
+    matches!(job.state.as_str(), "available" | "running")
 }
 
 /// Name of a channel.
