@@ -214,14 +214,15 @@ fn listed(screen: &Screen, jobs: &[JobRow], filter: &JobFilter, more: bool) -> S
         return nothing(filter);
     }
     let row = |job: &JobRow| {
-        let (ink, state, at) = words::job_state(job, screen.now);
+        let (ink, state, at) = words::job_state(screen, job);
+        let lease = words::free_for_others(screen, job).map(|lease| words::capitalised(&lease));
         vec![
             Cell::plain(&job.id.to_string()),
             Cell::plain(&job.step),
             Cell::new(ink, state),
-            Cell::plain(&at.map(|at| screen.time(at)).unwrap_or_default()),
+            Cell::plain(&at),
             Cell::plain(&job.starts.to_string()),
-            Cell::plain(job.reason.as_deref().unwrap_or_default()),
+            Cell::plain(job.reason.as_deref().or(lease.as_deref()).unwrap_or_default()),
             Cell::plain(&job.call_id.to_string()),
         ]
     };
@@ -267,7 +268,7 @@ pub mod samples {
             waiting_since: None,
             worker: Some("desk-4711".to_owned()),
             claimed_at: Some(at("06:21:12")),
-            lease_until: None,
+            lease_until: (state == "running").then(|| at("07:05:10")),
             created_at: at("06:21:10"),
             finished_at: ended.then(|| at("06:21:40")),
         }

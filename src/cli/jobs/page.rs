@@ -15,9 +15,8 @@ pub fn page(
     deliveries: &[DeliveryRow],
 ) -> String {
     let mut page = Page::new(screen);
-    let (ink, state, at) = words::job_state(job, screen.now);
-    let state = at.map_or_else(|| state.to_owned(), |at| format!("{state} {}", screen.time(at)));
-    page.title(&format!("Job {}: {}", job.id, job.step), (ink, &state));
+    let (ink, state, at) = words::job_state(screen, job);
+    page.title(&format!("Job {}: {}", job.id, job.step), (ink, &format!("{state} {at}")));
     if let Some(reason) = &job.reason {
         page.text(2, ink, reason);
     }
@@ -36,6 +35,9 @@ pub fn page(
     if let Some(worker) = &job.worker {
         page.fact(if job.state == "running" { "Worker" } else { "Last worker" }, worker);
     }
+    if let (Some(since), Some(free)) = (job.claimed_at, words::free_for_others(screen, job)) {
+        page.fact("Lease", &format!("since {}; {free}, unless its worker renews it", screen.time(since)));
+    }
     if !attempts.is_empty() {
         page.section("What happened");
         History { attempts, jobs: std::slice::from_ref(job), deliveries }.write(&mut page, screen);
@@ -53,32 +55,38 @@ pub fn page(
     page.finish()
 }
 
-/// What a person can do about the job, with the command to type; false = nothing.
+/// What happens next to the job, with the command to type if a person can do something; false = nothing.
 pub fn advice(page: &mut Page, screen: &Screen, job: &JobRow) -> bool {
     let name = format!("Job {} ({})", job.id, job.step);
-    match words::job_state(job, screen.now) {
-        (_, "Failed", _) => {
-            page.text(
-                2,
-                Ink::Plain,
-                &format!("{name} failed and needs a person. Remove the cause, then run it again:"),
-            );
+    let sentence = match job.state.as_str() {
+        "failed" => format!("{name} failed and needs a person. Remove the cause, then run it again:"),
+        "available" if job.run_at > screen.now => {
+            format!("{name} waits and goes on by itself: {}. To try at once:", screen.soon(job.run_at))
         }
-        (_, "Waits until", Some(until)) => {
-            let sentence =
-                format!("{name} waits until {} and then goes on by itself. To try at once:", screen.time(until));
-            page.text(2, Ink::Plain, &sentence);
+        "running" => {
+            page.text(2, Ink::Plain, &running(&name, screen, job));
+            return true;
         }
         _ => return false,
-    }
+    };
+    page.text(2, Ink::Plain, &sentence);
     page.command(&format!("goto-automation jobs retry {}", job.id));
     true
+}
+
+/// Who is at it since when, and what happens should that worker be gone.
+fn running(name: &str, screen: &Screen, job: &JobRow) -> String {
+    let worker = job.worker.as_deref().unwrap_or("A worker");
+    let since = job.claimed_at.map(|at| format!(" since {}", screen.time(at))).unwrap_or_default();
+    match words::free_for_others(screen, job) {
+        Some(free) => format!("{worker} is at {name}{since}. Should it be gone, the job is {free}."),
+        None => format!("{worker} is at {name}{since}."),
+    }
 }
 
 fn nothing_to_do(job: &JobRow) -> &'static str {
     match job.state.as_str() {
         "available" => "It is due and starts as soon as a worker is free. Is one running?",
-        "running" => "A worker is at it.",
         "cancelled" => "It was cancelled; nothing follows.",
         _ => "It has ended well; nothing is to do.",
     }

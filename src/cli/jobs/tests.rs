@@ -74,6 +74,20 @@ fn a_failed_job_on_a_page() {
 }
 
 #[test]
+fn a_running_job_tells_when_others_may_take_it() {
+    let mut running = job(13, "download", "running");
+    let text = page::page(&Screen::for_tests(), &running, None, &[], &[]);
+    assert_fits(&text);
+    assert!(text.contains("Running since Today 07:21\n") && text.contains("Worker      desk-4711\n"), "{text}");
+    let lease = "Lease       since Today 07:21; free for others at 08:05:10, unless its worker\n";
+    assert!(text.contains(lease), "{text}");
+    assert!(text.contains("desk-4711 is at Job 13 (download) since Today 07:21. Should it be gone,"), "{text}");
+    running.lease_until = Some(at("07:01:00"));
+    let listed = listed(&Screen::for_tests(), &[running], &JobFilter::default(), false);
+    assert!(listed.contains("Lease over  Today 08:01      1  Free for others since 08:01:00"), "{listed}");
+}
+
+#[test]
 fn a_message_on_a_page() {
     let mut waiting = job(16, "notify", "available");
     let delivery = DeliveryRow {

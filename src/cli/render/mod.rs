@@ -90,12 +90,17 @@ impl Screen {
         let left = (at - self.now).num_milliseconds();
         match left {
             ..=0 => "now".to_owned(),
-            1..SOON => format!("in {} s", (left + 999) / 1000),
+            _ if self.is_soon(at) => format!("in {} s", (left + 999) / 1000),
             _ => self.time(at),
         }
     }
 
-    /// The time of day with seconds, for *What happened* only.
+    /// Whether a time to come is so near that seconds count.
+    pub fn is_soon(&self, at: DateTime<Utc>) -> bool {
+        (1..SOON).contains(&(at - self.now).num_milliseconds())
+    }
+
+    /// The time of day with seconds, for *What happened* and for leases only.
     pub fn clock(&self, at: DateTime<Utc>) -> String {
         at.with_timezone(&self.zone).format("%H:%M:%S").to_string()
     }

@@ -20,17 +20,32 @@ pub fn call_state(state: &str) -> (Ink, &str) {
     }
 }
 
-/// Where a job stands, and the time that belongs to it: `Waits until` + its next try, `Failed` + its end.
-pub fn job_state(job: &JobRow, now: DateTime<Utc>) -> (Ink, &str, Option<DateTime<Utc>>) {
+/// Where a job stands, and the time that belongs to it: `Running since` + its start, `Failed` + its end.
+pub fn job_state<'a>(screen: &Screen, job: &'a JobRow) -> (Ink, &'a str, String) {
+    let time = |at: Option<DateTime<Utc>>| at.map(|at| screen.time(at)).unwrap_or_default();
     match job.state.as_str() {
-        "available" if job.run_at > now => (Ink::Amber, "Waits until", Some(job.run_at)),
-        "available" => (Ink::Plain, "Due since", Some(job.run_at)),
-        "running" => (Ink::Plain, "Running", None),
-        "completed" => (Ink::Plain, "Completed", job.finished_at),
-        "failed" => (Ink::Red, "Failed", job.finished_at),
-        "cancelled" => (Ink::Grey, "Cancelled", job.finished_at),
-        other => (Ink::Plain, other, None),
+        "available" if screen.is_soon(job.run_at) => (Ink::Amber, "Goes on", screen.soon(job.run_at)),
+        "available" if job.run_at > screen.now => (Ink::Amber, "Waits until", screen.time(job.run_at)),
+        "available" => (Ink::Plain, "Due since", screen.time(job.run_at)),
+        "running" if lease_is_over(screen, job) => (Ink::Amber, "Lease over", time(job.lease_until)),
+        "running" => (Ink::Plain, "Running since", time(job.claimed_at)),
+        "completed" => (Ink::Plain, "Completed", time(job.finished_at)),
+        "failed" => (Ink::Red, "Failed", time(job.finished_at)),
+        "cancelled" => (Ink::Grey, "Cancelled", time(job.finished_at)),
+        other => (Ink::Plain, other, String::new()),
     }
+}
+
+/// From when on other workers may take a running job: a living worker renews its lease long before.
+pub fn free_for_others(screen: &Screen, job: &JobRow) -> Option<String> {
+    let until = job.lease_until.filter(|_| job.state == "running")?;
+    let word = if lease_is_over(screen, job) { "since" } else { "at" };
+    Some(format!("free for others {word} {}", screen.clock(until)))
+}
+
+/// Whether the worker of a running job has stopped renewing its lease: it is dead, frozen, or cut off.
+fn lease_is_over(screen: &Screen, job: &JobRow) -> bool {
+    job.state == "running" && job.lease_until.is_some_and(|until| until <= screen.now)
 }
 
 /// A step that has ended well.
