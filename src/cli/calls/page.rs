@@ -40,7 +40,7 @@ fn head(page: &mut Page, screen: &Screen, call: &CallRow) {
         page.text(2, ink, reason);
     }
     if let Some(until) = call.waiting_until {
-        page.text(2, Ink::Plain, &format!("Goes on by itself: {}. Nothing is lost.", screen.time(until)));
+        page.text(2, Ink::Plain, &format!("Goes on by itself: {}. Nothing is lost.", screen.soon(until)));
     }
     page.section("Facts");
     page.fact("When", &when(screen, call));
@@ -170,7 +170,7 @@ fn next(page: &mut Page, screen: &Screen, story: &Story, transcript: bool) {
     page.section("Next");
     let current: Vec<_> = story.jobs.iter().filter(|job| job.run == story.call.run).collect();
     // All are named, since each needs a command of its own.
-    let advised = current.iter().filter(|job| advice(page, screen, job)).count();
+    let advised = current.iter().filter(|job| advice(page, screen, job, &story.attempts)).count();
     let open = current.iter().any(|job| words::is_open(job));
     let held = held(story);
     if held > 0 && !open {

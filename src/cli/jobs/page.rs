@@ -1,10 +1,17 @@
 //! One job on a page.
 
+use chrono::{DateTime, Utc};
+
 use super::History;
 use crate::cli::render::{Ink, Page, Screen, words};
-use crate::queue::{AttemptRow, JobRow};
+use crate::queue::{AttemptRow, JobRow, NOT_READY_DEADLINE, PAUSED_DEADLINE};
 use crate::store::calls::CallRow;
 use crate::store::deliveries::DeliveryRow;
+
+/// Class of an attempt that found nothing there yet.
+const NOT_READY: &str = "not_ready";
+/// Class of an attempt at night.
+const QUIET_HOURS: &str = "quiet_hours";
 
 /// The job, its attempts, and what to do next.
 pub fn page(
@@ -45,7 +52,7 @@ pub fn page(
     page.section("Next");
     if call.is_some_and(|call| call.run > job.run) {
         page.text(2, Ink::Plain, "A later run of the call has taken its place; nothing is to do.");
-    } else if !advice(&mut page, screen, job) {
+    } else if !advice(&mut page, screen, job, attempts) {
         page.text(2, Ink::Plain, nothing_to_do(job));
     }
     if let Some(call) = call {
@@ -55,13 +62,17 @@ pub fn page(
     page.finish()
 }
 
-/// What happens next to the job, with the command to type if a person can do something; false = nothing.
-pub fn advice(page: &mut Page, screen: &Screen, job: &JobRow) -> bool {
+/// What happens next to the job, with the command to type if a person can do something; false = nothing. `attempts` may
+/// be those of other jobs too.
+pub fn advice(page: &mut Page, screen: &Screen, job: &JobRow, attempts: &[AttemptRow]) -> bool {
     let name = format!("Job {} ({})", job.id, job.step);
     let sentence = match job.state.as_str() {
         "failed" => format!("{name} failed and needs a person. Remove the cause, then run it again:"),
         "available" if job.run_at > screen.now => {
-            format!("{name} waits and goes on by itself: {}. To try at once:", screen.soon(job.run_at))
+            let end =
+                deadline(job, attempts).map(|end| format!(" It is given up {} if nothing changes.", screen.time(end)));
+            let next = screen.soon(job.run_at);
+            format!("{name} waits and goes on by itself: {next}.{} To try at once:", end.unwrap_or_default())
         }
         "running" => {
             page.text(2, Ink::Plain, &running(&name, screen, job));
@@ -72,6 +83,18 @@ pub fn advice(page: &mut Page, screen: &Screen, job: &JobRow) -> bool {
     page.text(2, Ink::Plain, &sentence);
     page.command(&format!("goto-automation jobs retry {}", job.id));
     true
+}
+
+/// When the wait of a job ends for good, if it waits for something that may never come.
+fn deadline(job: &JobRow, attempts: &[AttemptRow]) -> Option<DateTime<Utc>> {
+    let since = job.waiting_since?;
+    let last = attempts.iter().rfind(|attempt| attempt.job_id == job.id)?;
+    match last.error_class.as_deref() {
+        Some(NOT_READY) => Some(since + NOT_READY_DEADLINE),
+        // The night ends by itself.
+        Some(QUIET_HOURS) => None,
+        _ => Some(since + PAUSED_DEADLINE),
+    }
 }
 
 /// Who is at it since when, and what happens should that worker be gone.
