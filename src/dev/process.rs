@@ -56,7 +56,7 @@ pub async fn run(options: &Options, shutdown: &Shutdown) -> anyhow::Result<()> {
     let replaced = overlay(&mut values, &state, &standins, &data_dir, address, postgres.as_ref());
     let config = values.read()?;
     telemetry::init(&config.app);
-    telemetry::announce(&config, "dev");
+    telemetry::announce(&config, "dev", replaced.contains(&"recordings"));
 
     let served = serve(options, &config, &state, &standins, &replaced, listener, postgres.as_ref(), shutdown).await;
     standins.stop().await;
