@@ -9,9 +9,10 @@ use poem::Route;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 
+use super::door;
 use super::postgres::Postgres;
 use super::running::RunningDev;
-use super::standins::{self, Fixtures, Standins, outbox};
+use super::standins::{self, Fixtures, Standins};
 use super::state::State;
 use crate::app::{self, Database};
 use crate::config::{Config, Values};
@@ -159,9 +160,9 @@ async fn serve(
 
     let waker = Waker::default();
     database.spawn_notifier(&waker, shutdown);
-    let outbox = outbox::routes(standins.outbox.clone(), simulate.clone());
+    let dev = door::routes(standins.outbox.clone(), &simulate);
     let doors = http::routes(app::doors(config, &database, waker.clone())?);
-    let routes = Route::new().nest("/dev", outbox).nest_no_strip("/", doors);
+    let routes = Route::new().nest_no_strip("/dev", dev).nest_no_strip("/", doors);
     let door = app::serve(config, listener, routes, shutdown);
     let work = app::work(config, &database, waker, shutdown);
     let keep_database = async {
