@@ -146,16 +146,17 @@ impl Speech {
             text,
             language: language.and_then(language::code),
             segments,
-            usage: self.usage(&json["usage"], seconds),
+            usage: self.usage(&json, seconds),
             request_id,
             raw: json,
         })
     }
 
-    fn usage(&self, usage: &Value, audio_seconds: f64) -> Usage {
-        let tokens = |name: &str| usage[name].as_i64().unwrap_or(0);
+    fn usage(&self, answer: &Value, audio_seconds: f64) -> Usage {
+        let tokens = |name: &str| answer["usage"][name].as_i64().unwrap_or(0);
         Usage {
-            model: Some(self.model.clone()),
+            // Few servers tell which model it was in the end.
+            model: Some(answer["model"].as_str().unwrap_or(&self.model).to_owned()),
             input_tokens: tokens("input_tokens"),
             output_tokens: tokens("output_tokens"),
             audio_seconds,

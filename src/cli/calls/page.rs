@@ -4,7 +4,10 @@ use super::story::Story;
 use super::{handle, title};
 use crate::cli::jobs::{History, advice};
 use crate::cli::render::{Ink, Page, Screen, words};
+use crate::dev::standins::MODEL;
 use crate::model::{Segment, Speaker};
+use crate::pipeline::TRANSCRIBE;
+use crate::queue::AttemptRow;
 use crate::store::calls::CallRow;
 use crate::store::deliveries::DeliveryRow;
 use crate::store::summaries::{ActionItemRow, StoredAnalysis};
@@ -15,7 +18,7 @@ const UNSUPPORTED: &str = "Nothing that was said supports this.";
 /// The whole story; what was said only if asked for.
 pub fn page(screen: &Screen, story: &Story, transcript: bool) -> String {
     let mut page = Page::new(screen);
-    head(&mut page, screen, &story.call);
+    head(&mut page, screen, story);
     if let Some(analysis) = &story.analysis {
         summary(&mut page, story, analysis);
         action_items(&mut page, screen, story);
@@ -33,7 +36,8 @@ pub fn page(screen: &Screen, story: &Story, transcript: bool) -> String {
     page.finish()
 }
 
-fn head(page: &mut Page, screen: &Screen, call: &CallRow) {
+fn head(page: &mut Page, screen: &Screen, story: &Story) {
+    let call = &story.call;
     let (ink, state) = words::call_state(&call.state);
     page.title(&title(call), (ink, state));
     if let Some(reason) = &call.state_reason {
@@ -47,8 +51,22 @@ fn head(page: &mut Page, screen: &Screen, call: &CallRow) {
     page.fact("Caller", &party(call.caller_name.as_deref(), call.caller_number.as_deref()));
     page.fact("Called", &party(call.called_name.as_deref(), call.called_number.as_deref()));
     page.fact("Recording", words::recording(&call.recording));
+    if let Some(made) = stood_in(story) {
+        page.fact("Made by", &made);
+    }
     page.fact("Sender's id", &call.external_id);
     page.fact("Our id", &call.id.to_string());
+}
+
+/// What no real model has made.
+fn stood_in(story: &Story) -> Option<String> {
+    let transcribed = |attempt: &&AttemptRow| attempt.step == TRANSCRIBE && attempt.model.is_some();
+    let transcriber = story.attempts.iter().rfind(transcribed).and_then(|attempt| attempt.model.as_deref());
+    let analyst = story.analysis.as_ref().and_then(|analysis| analysis.model.as_deref());
+    let made = [("transcript", transcriber), ("summary", analyst)];
+    let made: Vec<&str> = made.iter().filter(|(_, model)| *model == Some(MODEL)).map(|(what, _)| *what).collect();
+    (!made.is_empty())
+        .then(|| format!("{} by a stand-in, not by a real model", words::capitalised(&made.join(" and "))))
 }
 
 fn when(screen: &Screen, call: &CallRow) -> String {

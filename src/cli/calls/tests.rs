@@ -166,6 +166,16 @@ fn a_complete_call_on_a_page() {
 }
 
 #[test]
+fn what_a_stand_in_made_says_so() {
+    let mut story = complete();
+    assert!(!rendered(&story, false).contains("stand-in"));
+    story.analysis.as_mut().unwrap().model = Some("stand-in".to_owned());
+    assert!(rendered(&story, false).contains("Made by     Summary by a stand-in, not by a real model\n"));
+    story.attempts[1].model = Some("stand-in".to_owned());
+    assert!(rendered(&story, false).contains("Transcript and summary by a stand-in"));
+}
+
+#[test]
 fn a_waiting_call_on_a_page() {
     insta::assert_snapshot!(rendered(&waiting(), false));
 }

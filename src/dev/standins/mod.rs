@@ -42,6 +42,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 pub use fixtures::Fixtures;
+pub use openai::MODEL;
 pub use outbox::Outbox;
 
 /// How long a request that is under way may go on after [`Standins::stop`].

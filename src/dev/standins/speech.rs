@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::fixtures::Fixtures;
-use super::openai::{Refusal, answer, authorize, json_answer};
+use super::openai::{MODEL, Refusal, answer, authorize, json_answer};
 use super::read_body;
 use super::sound::{Heard, Sound, recognise};
 
@@ -152,7 +152,7 @@ impl Transcription {
             "text" => answer(format!("{}\n", self.text)),
             "verbose_json" => {
                 let mut body = json!({
-                    "task": "transcribe", "language": "english", "duration": self.seconds.unwrap_or_default(),
+                    "model": MODEL, "task": "transcribe", "language": "english", "duration": self.seconds.unwrap_or_default(),
                     "text": self.text, "segments": self.segments(), "usage": usage,
                 });
                 if word_times {
@@ -161,7 +161,7 @@ impl Transcription {
                 }
                 json_answer(StatusCode::OK, &body)
             }
-            _ => json_answer(StatusCode::OK, &json!({"text": self.text, "usage": usage})),
+            _ => json_answer(StatusCode::OK, &json!({"model": MODEL, "text": self.text, "usage": usage})),
         }
     }
 
@@ -239,7 +239,7 @@ mod tests {
         let words = "Hello. I was charged twice for my October invoice. The number is four four one seven.";
 
         let (status, body) = send(&standins, key, form("a.wav", piece(), &[("model", "gpt-transcribe")])).await;
-        assert_eq!((status, body), (200, json!({"text": words, "usage": {"type": "duration", "seconds": 7.0}})));
+        assert_eq!((status, body), (200, json!({"model": MODEL, "text": words, "usage": {"type": "duration", "seconds": 7.0}})));
 
         let fields = [("model", "whisper-1"), ("response_format", "text")];
         let (_, body) = send(&standins, key, form("a.wav", piece(), &fields)).await;
