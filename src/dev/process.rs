@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 use super::door;
 use super::postgres::Postgres;
-use super::running::RunningDev;
+use super::running::{self, RunningDev};
 use super::standins::{self, Fixtures, Standins};
 use super::state::State;
 use crate::app::{self, Database};
@@ -38,7 +38,9 @@ pub struct Options {
 
 /// Runs until `shutdown`, and leaves nothing running behind.
 pub async fn run(options: &Options, shutdown: &Shutdown) -> anyhow::Result<()> {
-    let data_dir = std::path::absolute(&options.data_dir)?;
+    let (data_dir, ready_file) = (std::path::absolute(&options.data_dir)?, options.ready_file.as_deref());
+    // A script that waits for the file must not take that of an earlier run for this one's.
+    ready_file.map_or(Ok(()), running::remove)?;
     if options.reset {
         Postgres::remove(&data_dir).await?;
         State::reset(&data_dir)?;
@@ -60,11 +62,11 @@ pub async fn run(options: &Options, shutdown: &Shutdown) -> anyhow::Result<()> {
     telemetry::announce(&config, "dev", replaced.contains(&"recordings"));
 
     let served = serve(options, &config, &state, &standins, &replaced, listener, postgres.as_ref(), shutdown).await;
+    RunningDev::forget(&data_dir, ready_file);
     standins.stop().await;
     if let Some(postgres) = postgres {
         postgres.stop().await;
     }
-    RunningDev::forget(&data_dir);
     served
 }
 
@@ -155,7 +157,7 @@ async fn serve(
     let own_database = postgres.is_some();
     state.ensure_api_key(&database.pool, own_database).await?;
     let address = listener.local_addr()?;
-    let running = running(config, state, standins, replaced, address);
+    let running = told(config, state, standins, replaced, address);
     let simulate = simulate_command(&options.data_dir);
 
     let waker = Waker::default();
@@ -186,7 +188,8 @@ async fn serve(
     ended
 }
 
-fn running(config: &Config, state: &State, standins: &Standins, replaced: &[&str], address: SocketAddr) -> RunningDev {
+/// What `dev` tells about itself.
+fn told(config: &Config, state: &State, standins: &Standins, replaced: &[&str], address: SocketAddr) -> RunningDev {
     let url = format!("http://{address}");
     let standin_recordings = replaced.contains(&"recordings");
     RunningDev {

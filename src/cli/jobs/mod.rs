@@ -128,7 +128,7 @@ impl<'a> JobJson<'a> {
 
 /// Runs the command.
 pub async fn run(args: JobsArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let session = Session::open(terminal, &args.data.data_dir)?;
+    let session = Session::open(terminal, &args.data.data_dir).await?;
     match args.command {
         JobsCommand::List(list) => show_list(&session, list).await,
         JobsCommand::Show { id, json } => show_one(&session, id, json).await,

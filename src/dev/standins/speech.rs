@@ -239,7 +239,10 @@ mod tests {
         let words = "Hello. I was charged twice for my October invoice. The number is four four one seven.";
 
         let (status, body) = send(&standins, key, form("a.wav", piece(), &[("model", "gpt-transcribe")])).await;
-        assert_eq!((status, body), (200, json!({"model": MODEL, "text": words, "usage": {"type": "duration", "seconds": 7.0}})));
+        assert_eq!(
+            (status, body),
+            (200, json!({"model": MODEL, "text": words, "usage": {"type": "duration", "seconds": 7.0}}))
+        );
 
         let fields = [("model", "whisper-1"), ("response_format", "text")];
         let (_, body) = send(&standins, key, form("a.wav", piece(), &fields)).await;
