@@ -20,9 +20,22 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 use crate::config::{AppConfig, Config, Feature, LogFormat};
 use crate::model::clock;
 
-/// Libraries that speak of their own matters at info and debug; heard from warn on unless `LOG_LEVEL` names them.
-const NOISY: [&str; 10] =
-    ["sqlx", "hyper", "hyper_util", "h2", "reqwest", "rustls", "tower", "object_store", "poem", "apalis_core"];
+/// Libraries that speak of their own matters, and from which level on they are heard unless `LOG_LEVEL` names them.
+const NOISY: [(&str, LevelFilter); 11] = [
+    // In an outage it warns of every query and connection, with the whole SQL; our own lines tell of outages.
+    ("sqlx", LevelFilter::ERROR),
+    // Calls an error what our own sentence tells better: a recording that is no audio.
+    ("symphonia", LevelFilter::OFF),
+    ("hyper", LevelFilter::WARN),
+    ("hyper_util", LevelFilter::WARN),
+    ("h2", LevelFilter::WARN),
+    ("reqwest", LevelFilter::WARN),
+    ("rustls", LevelFilter::WARN),
+    ("tower", LevelFilter::WARN),
+    ("object_store", LevelFilter::WARN),
+    ("poem", LevelFilter::WARN),
+    ("apalis_core", LevelFilter::WARN),
+];
 /// What every JSON line has besides the fields of its spans and its own.
 const FIXED: [&str; 4] = ["timestamp", "level", "target", "message"];
 
@@ -33,15 +46,18 @@ pub fn init(app: &AppConfig) {
     let _ = subscriber(app, std::io::stderr, colors).try_init();
 }
 
-/// Says at start what is on, what is off and why, and loudly what is dangerous. `role` is the command, as `serve`.
-pub fn announce(config: &Config, role: &str) {
+/// Says at start what is on, what is off and why, and loudly what is dangerous. `role` is the command, as `serve`;
+/// `stands_in` = recordings come from the stand-in of this very process, for which alone private hosts are permitted.
+pub fn announce(config: &Config, role: &str, stands_in: bool) {
     let version = env!("CARGO_PKG_VERSION");
     let features = config.summary();
     info!(role, version, "goto-automation starts. On: {}. Off: {}", told(&features, true), told(&features, false));
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    if config.recordings.allow_private {
+    if stands_in {
+        info!("Recordings come from the stand-in on this machine, so private addresses are permitted for them.");
+    } else if config.recordings.allow_private {
         warn!(
             "RECORDING_ALLOW_PRIVATE IS TRUE: recordings are fetched from private and loopback addresses and over plain \
              http, so whoever can sign a webhook reaches into this network. Never use it in production"
@@ -72,17 +88,16 @@ where
     Registry::default().with(layer.with_filter(filter(&app.log_level)))
 }
 
-/// `LOG_LEVEL` with the noisy libraries turned down to warn, unless it names them or asks for less anyway.
+/// `LOG_LEVEL` with the noisy libraries turned down, unless it names them or asks for less anyway.
 fn filter(log_level: &str) -> EnvFilter {
     let mut directives: Vec<String> = log_level.split(',').map(|directive| directive.trim().to_owned()).collect();
     let default = directives.iter().rev().find_map(|directive| directive.parse::<LevelFilter>().ok());
-    if default.is_some_and(|level| level > LevelFilter::WARN) {
-        let is_named =
-            |library: &str| directives.iter().any(|directive| directive.split(['=', '[', ':']).next() == Some(library));
-        let quiet: Vec<String> =
-            NOISY.iter().filter(|library| !is_named(library)).map(|library| format!("{library}=warn")).collect();
-        directives.extend(quiet);
-    }
+    let is_named =
+        |library: &str| directives.iter().any(|directive| directive.split(['=', '[', ':']).next() == Some(library));
+    let too_loud = |(library, level): &&(&str, LevelFilter)| default > Some(*level) && !is_named(library);
+    let quiet: Vec<String> =
+        NOISY.iter().filter(too_loud).map(|(library, level)| format!("{library}={level}")).collect();
+    directives.extend(quiet);
     EnvFilter::builder().parse_lossy(directives.join(","))
 }
 
@@ -209,12 +224,14 @@ mod tests {
     }
 
     #[rstest]
-    #[case("info", "info warn slow")]
-    #[case("debug", "debug info warn slow")]
-    #[case("info,sqlx=debug", "info warn query connected slow")]
+    #[case("info", "info warn upgrade")]
+    #[case("debug", "debug info warn upgrade")]
+    #[case("info,sqlx=debug", "info warn query connected slow upgrade")]
     #[case("error,sqlx::query=debug", "query slow")]
+    #[case("warn,symphonia_core=error", "warn no format upgrade")]
     #[case("error", "")]
-    #[case("WARN", "warn slow")]
+    #[case("off", "")]
+    #[case("WARN", "warn upgrade")]
     fn libraries_are_quiet_unless_named(#[case] log_level: &str, #[case] expected: &str) {
         let text = logged(&[("LOG_LEVEL", log_level), ("LOG_FORMAT", "json")], |_| {
             debug!("debug");
@@ -223,6 +240,9 @@ mod tests {
             debug!(target: "sqlx::query", "query");
             info!(target: "sqlx::pool", "connected");
             warn!(target: "sqlx::query", "slow");
+            error!(target: "symphonia_core::formats::probe", "no format");
+            info!(target: "hyper::client", "connecting");
+            warn!(target: "hyper::client", "upgrade");
         });
         let messages: Vec<String> = text
             .lines()
@@ -233,8 +253,9 @@ mod tests {
 
     #[test]
     fn the_start_is_one_line_with_reasons() {
-        let text =
-            logged(&[("OPENAI_API_KEY", "sk-hidden"), ("ANALYSIS_MODEL", "m")], |config| announce(config, "serve"));
+        let text = logged(&[("OPENAI_API_KEY", "sk-hidden"), ("ANALYSIS_MODEL", "m")], |config| {
+            announce(config, "serve", false)
+        });
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(text.contains("On: recordings (") && text.contains("analysis (m at api.openai.com)"), "{text}");
         assert!(text.contains("slack (SLACK_WEBHOOK_URL and SLACK_BOT_TOKEN are not set)"), "{text}");
@@ -244,9 +265,15 @@ mod tests {
     #[test]
     fn dangers_and_doubts_are_loud() {
         let set = [("RECORDING_ALLOW_PRIVATE", "true"), ("APP_ENV", "production")];
-        let text = logged(&set, |config| announce(config, "worker"));
+        let text = logged(&set, |config| announce(config, "worker", false));
         let loud: Vec<&str> = text.lines().filter(|line| line.contains("WARN")).collect();
         assert_eq!(loud.len(), 2, "{text}");
         assert!(loud[0].contains("PUBLIC_URL is not set") && loud[1].contains("RECORDING_ALLOW_PRIVATE IS TRUE"));
+    }
+
+    #[test]
+    fn the_stand_in_is_no_danger() {
+        let text = logged(&[("RECORDING_ALLOW_PRIVATE", "true")], |config| announce(config, "dev", true));
+        assert!(!text.contains("WARN") && text.contains("the stand-in on this machine"), "{text}");
     }
 }

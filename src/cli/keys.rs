@@ -87,7 +87,7 @@ struct ListJson<'a> {
 
 /// Runs the command.
 pub async fn run(args: KeysArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let session = Session::open(terminal, &args.data.data_dir)?;
+    let session = Session::open(terminal, &args.data.data_dir).await?;
     match args.command {
         KeysCommand::Create(create) => make(&session, create).await,
         KeysCommand::List { json } => {

@@ -35,7 +35,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let settings = config.require_for_serve()?;
     config.queue.check_steps(&pipeline::names().collect::<Vec<_>>())?;
     telemetry::init(&config.app);
-    telemetry::announce(&config, if args.with_worker { "serve with worker" } else { "serve" });
+    telemetry::announce(&config, if args.with_worker { "serve with worker" } else { "serve" }, false);
     let shutdown = Shutdown::on_signals()?;
     shutdown::watchdog();
     let database = Database::new(settings)?;
@@ -44,6 +44,8 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let listener = TcpListener::bind(&address)
         .await
         .map_err(|error| Failure::failed(format!("Cannot listen on {address}: {error}. Is another server running?")))?;
+    // Port 0 is any free one.
+    let address = listener.local_addr()?;
     // The doors are open while the database is still waited for: senders get a 503 and come again.
     let doors = app::serve(&config, listener, http::routes(app::doors(&config, &database, waker.clone())?), &shutdown);
     let rest = async {

@@ -9,8 +9,9 @@ use sqlx::PgPool;
 use super::{Failure, Terminal};
 use crate::app::Database;
 use crate::cli::render::Screen;
+use crate::cli::render::words::capitalised;
 use crate::config::{Config, DatabaseConfig};
-use crate::dev::running::RunningDev;
+use crate::dev::running::{NotRunning, RunningDev};
 use crate::model::clock;
 
 /// Where a running `dev` is looked for.
@@ -30,26 +31,34 @@ pub struct Session {
 }
 
 impl Session {
-    /// The database of `DATABASE_URL`, connected on first use; without one to the database of the `dev` that runs in `data_dir`, and says so.
-    pub fn open(terminal: &Terminal, data_dir: &Path) -> Result<Self, Failure> {
+    /// The database of `DATABASE_URL`, connected on first use; without one that of the `dev` that runs in `data_dir`,
+    /// which it says.
+    pub async fn open(terminal: &Terminal, data_dir: &Path) -> Result<Self, Failure> {
         let config = Config::from_environment()?;
-        let database = match config.database {
-            Some(database) => database,
-            None => database_of_dev(data_dir)?,
+        let db = match config.database {
+            Some(database) => Database::new(&database)?.pool,
+            None => database_of_dev(data_dir).await?,
         };
-        let db = Database::new(&database)?.pool;
         let (columns, no_color) = (terminal.columns.as_deref(), terminal.no_color.as_deref());
         Ok(Self { db, screen: Screen::of_terminal(columns, no_color, clock::now(), config.app.time_zone) })
     }
 }
 
-fn database_of_dev(data_dir: &Path) -> Result<DatabaseConfig, Failure> {
-    match RunningDev::find(data_dir) {
-        Ok(dev) => {
-            eprintln!("DATABASE_URL is not set: using the running `dev` of {}.", data_dir.display());
-            let url = SecretString::from(dev.database_url);
-            Ok(DatabaseConfig { listen_url: url.clone(), url })
-        }
-        Err(absent) => Err(Failure::usage(format!("DATABASE_URL is not set, and {absent}, or set DATABASE_URL."))),
-    }
+async fn database_of_dev(data_dir: &Path) -> Result<PgPool, Failure> {
+    let dev = RunningDev::find(data_dir).map_err(|absent| match absent {
+        NotRunning::Gone(_) => Failure::failed(format!("{}, or set DATABASE_URL.", capitalised(&absent.to_string()))),
+        _ => Failure::usage(format!("DATABASE_URL is not set, and {absent}, or set DATABASE_URL.")),
+    })?;
+    let folder = data_dir.display();
+    eprintln!("DATABASE_URL is not set: using the running `dev` of {folder}.");
+    let url = SecretString::from(dev.database_url);
+    let db = Database::new(&DatabaseConfig { listen_url: url.clone(), url })?.pool;
+    // Its process may be another one that has its number by now; its database tells.
+    db.acquire().await.map_err(|_| {
+        Failure::failed(format!(
+            "The database of the `goto-automation dev` of {folder} does not answer: that `dev` was killed, or is just \
+             starting or stopping. Start it again with `make dev`, or set DATABASE_URL."
+        ))
+    })?;
+    Ok(db)
 }

@@ -45,7 +45,7 @@ pub(super) async fn run(args: WorkerArgs) -> Result<(), Failure> {
     let settings = config.require_database()?;
     config.queue.check_steps(&pipeline::names().collect::<Vec<_>>())?;
     telemetry::init(&config.app);
-    telemetry::announce(&config, "worker");
+    telemetry::announce(&config, "worker", false);
     let shutdown = Shutdown::on_signals()?;
     shutdown::watchdog();
     let database = Database::new(settings)?;

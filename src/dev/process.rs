@@ -9,10 +9,11 @@ use poem::Route;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 
+use super::door;
 use super::postgres::Postgres;
-use super::running::RunningDev;
+use super::running::{self, RunningDev};
 use super::standins::faults::plan::Plan;
-use super::standins::{self, Fixtures, Standins, outbox};
+use super::standins::{self, Fixtures, Standins};
 use super::state::State;
 use crate::app::{self, Database};
 use crate::config::{Config, Values};
@@ -40,7 +41,7 @@ pub struct Options {
 
 /// Runs until `shutdown`, and leaves nothing running behind.
 pub async fn run(options: &Options, shutdown: &Shutdown) -> anyhow::Result<()> {
-    let data_dir = std::path::absolute(&options.data_dir)?;
+    let (data_dir, ready_file) = (std::path::absolute(&options.data_dir)?, options.ready_file.as_deref());
     let mut values = Values::from_environment();
     if options.reset && values.is_set("DATABASE_URL") {
         bail!(
@@ -48,6 +49,8 @@ pub async fn run(options: &Options, shutdown: &Shutdown) -> anyhow::Result<()> {
                apart. Unset DATABASE_URL, or empty that database yourself and name another --data-dir."
         );
     }
+    // A script that waits for the file must not take that of an earlier run for this one's.
+    ready_file.map_or(Ok(()), running::remove)?;
     if options.reset {
         Postgres::remove(&data_dir).await?;
         State::reset(&data_dir)?;
@@ -65,14 +68,14 @@ pub async fn run(options: &Options, shutdown: &Shutdown) -> anyhow::Result<()> {
     let replaced = overlay(&mut values, &state, &standins, &data_dir, address, postgres.as_ref());
     let config = values.read()?;
     telemetry::init(&config.app);
-    telemetry::announce(&config, "dev");
+    telemetry::announce(&config, "dev", replaced.contains(&"recordings"));
 
     let served = serve(options, &config, &mut state, &standins, &replaced, listener, postgres.as_ref(), shutdown).await;
+    RunningDev::forget(&data_dir, ready_file);
     standins.stop().await;
     if let Some(postgres) = postgres {
         postgres.stop().await;
     }
-    RunningDev::forget(&data_dir);
     served
 }
 
@@ -170,14 +173,14 @@ async fn serve(
     }
     state.ensure_api_key(&database.pool, own_database).await?;
     let address = listener.local_addr()?;
-    let running = running(config, state, standins, replaced, address);
+    let running = told(config, state, standins, replaced, address);
     let simulate = simulate_command(&options.data_dir);
 
     let waker = Waker::default();
     database.spawn_notifier(&waker, shutdown);
-    let outbox = outbox::routes(standins.outbox.clone(), simulate.clone());
+    let dev = door::routes(standins.outbox.clone(), &simulate);
     let doors = http::routes(app::doors(config, &database, waker.clone())?);
-    let routes = Route::new().nest("/dev", outbox).nest_no_strip("/", doors);
+    let routes = Route::new().nest_no_strip("/dev", dev).nest_no_strip("/", doors);
     let door = app::serve(config, listener, routes, shutdown);
     let work = app::work(config, &database, waker, shutdown);
     let keep_database = async {
@@ -204,7 +207,8 @@ async fn serve(
     ended
 }
 
-fn running(config: &Config, state: &State, standins: &Standins, replaced: &[&str], address: SocketAddr) -> RunningDev {
+/// What `dev` tells about itself.
+fn told(config: &Config, state: &State, standins: &Standins, replaced: &[&str], address: SocketAddr) -> RunningDev {
     let url = format!("http://{address}");
     let standin_recordings = replaced.contains(&"recordings");
     RunningDev {

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use nix::errno::Errno;
 use nix::sys::signal;
 use nix::unistd::Pid;
@@ -85,16 +86,37 @@ impl RunningDev {
         ready_file.map_or(Ok(()), |path| write_private(path, &bytes))
     }
 
-    /// Removes the file of the data folder: nothing runs there any more.
-    pub(super) fn forget(data_dir: &Path) {
-        // One that stays names a process that is gone, which readers notice.
-        let _ = fs::remove_file(Self::file(data_dir));
+    /// Removes what [`Self::write`] wrote: nothing runs there any more.
+    pub(super) fn forget(data_dir: &Path, ready_file: Option<&Path>) {
+        for file in [Some(Self::file(data_dir).as_path()), ready_file].into_iter().flatten() {
+            // One that stays names a process that is gone, which readers notice.
+            let _ = remove(file);
+        }
     }
 
-    /// Whether its process is there; one of another user counts too.
+    /// Whether its process is there; one of another user counts too, one that is dead and not yet reaped does not.
     fn lives(&self) -> bool {
-        self.pid > 0 && matches!(signal::kill(Pid::from_raw(self.pid), None), Ok(()) | Err(Errno::EPERM))
+        self.pid > 0
+            && matches!(signal::kill(Pid::from_raw(self.pid), None), Ok(()) | Err(Errno::EPERM))
+            && !is_zombie(self.pid)
     }
+}
+
+/// Removes a file, if it is there.
+pub(super) fn remove(file: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", file.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Nobody may be there to reap a process that was killed, as in a container. The state stands behind the name, which may
+/// hold anything (`proc_pid_stat(5)`).
+fn is_zombie(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
 #[cfg(test)]
@@ -116,6 +138,31 @@ mod tests {
         let folder = written(std::process::id() as i32);
         let dev = RunningDev::find(folder.path()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!((dev.url.as_str(), dev.recordings_url), ("http://127.0.0.1:8000", None));
+    }
+
+    #[test]
+    fn a_killed_process_is_gone_though_nobody_reaps_it() {
+        let mut killed = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let folder = written(killed.id() as i32);
+        assert!(RunningDev::find(folder.path()).is_ok());
+        killed.kill().unwrap();
+        // Waits for its end and leaves it unreaped.
+        let id = nix::sys::wait::Id::Pid(Pid::from_raw(killed.id() as i32));
+        let ended = nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT;
+        nix::sys::wait::waitid(id, ended).unwrap();
+        assert!(matches!(RunningDev::find(folder.path()), Err(NotRunning::Gone(_))));
+        killed.wait().unwrap();
+    }
+
+    #[test]
+    fn what_was_written_is_removed() {
+        let folder = written(1);
+        let file = folder.path().join("told.json");
+        remove(&file).unwrap();
+        fs::write(&file, "{}").unwrap();
+        RunningDev::forget(folder.path(), Some(&file));
+        assert!(!file.exists() && !RunningDev::file(folder.path()).exists());
+        assert!(remove(folder.path()).unwrap_err().to_string().starts_with("cannot remove "));
     }
 
     #[test]

@@ -127,6 +127,12 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this address; /openapi.json lists what is.")
     }
 
+    /// The request names another host than those that the address is for.
+    pub fn not_this_host() -> Self {
+        const DETAIL: &str = "This address answers to the names of this machine only: localhost, 127.0.0.1 or [::1].";
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "not_this_host", DETAIL)
+    }
+
     /// No such call.
     pub fn call_not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "call_not_found", "There is no call with this id.")

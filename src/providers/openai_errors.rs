@@ -101,7 +101,10 @@ impl Refusal {
         let code = self.status.as_u16();
         match code {
             402 | 403 | 429 if code == 402 || self.is_about_money() => {
-                let text = format!("{who} refuses for want of credit (HTTP {code}). Top up the account, then resume.");
+                let text = format!(
+                    "{who} refuses for want of credit (HTTP {code}). Top up the account: the call then goes on by itself at \
+                     the next look, or at once with `goto-automation jobs retry N`."
+                );
                 (Fault::Blocked, "quota", text)
             }
             401 => (Fault::Blocked, "key_refused", format!("{who} refuses our key (HTTP 401). Check {key}.")),

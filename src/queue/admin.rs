@@ -24,8 +24,8 @@ pub struct JobFilter {
 pub async fn list(db: &PgPool, filter: &JobFilter) -> Result<Vec<JobRow>, sqlx::Error> {
     sqlx::query_as!(
         JobRow,
-        "SELECT id, step, call_id, target, run, state, run_at, starts, attempts, crashes, reason, worker, lease_until,
-                created_at, finished_at
+        "SELECT id, step, call_id, target, run, state, run_at, starts, attempts, crashes, reason, waiting_since, worker,
+                claimed_at, lease_until, created_at, finished_at
          FROM jobs
          WHERE ($1::text IS NULL OR state = $1 OR ($1 = 'waiting' AND state = 'available' AND run_at > now()))
            AND ($2::text IS NULL OR step = $2) AND ($3::uuid IS NULL OR call_id = $3)
@@ -43,8 +43,8 @@ pub async fn list(db: &PgPool, filter: &JobFilter) -> Result<Vec<JobRow>, sqlx::
 pub async fn show(db: &PgPool, id: i64) -> Result<Option<JobRow>, sqlx::Error> {
     sqlx::query_as!(
         JobRow,
-        "SELECT id, step, call_id, target, run, state, run_at, starts, attempts, crashes, reason, worker, lease_until,
-                created_at, finished_at
+        "SELECT id, step, call_id, target, run, state, run_at, starts, attempts, crashes, reason, waiting_since, worker,
+                claimed_at, lease_until, created_at, finished_at
          FROM jobs WHERE id = $1",
         id
     )

@@ -229,8 +229,12 @@ pub struct JobRow {
     pub crashes: i32,
     /// Why it waits or failed.
     pub reason: Option<String>,
+    /// Since when it waits without using attempts; a deadline counts from here.
+    pub waiting_since: Option<DateTime<Utc>>,
     /// Process that works on it or did last.
     pub worker: Option<String>,
+    /// When that process took it.
+    pub claimed_at: Option<DateTime<Utc>>,
     /// Until when its lease is valid.
     pub lease_until: Option<DateTime<Utc>>,
     /// When it was made.

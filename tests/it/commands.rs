@@ -55,8 +55,16 @@ async fn a_finished_call_is_shown_in_full() {
     let listed = typed(&product, &["calls", "list"]).await;
     assert!(listed.page().contains("Example Ca") && listed.out.contains("Completed"), "{}", listed.out);
     let shown = typed(&product, &["calls", "show", &call.external_id, "--transcript"]).await;
-    for part in ["Summary", "Action items", "Slack to", "Sent", "Customer", "Recording downloaded", "Nothing is to do"]
-    {
+    for part in [
+        "Summary",
+        "Action items",
+        "Slack to",
+        "Sent",
+        "by a stand-in",
+        "Customer",
+        "Recording downloaded",
+        "Nothing is to do",
+    ] {
         assert!(shown.page().contains(part), "{part}: {}", shown.out);
     }
     assert!(shown.out.contains("Cost        Unknown: no price for stand-in (transcribe unknown"), "{}", shown.out);

@@ -26,12 +26,13 @@ struct Dev {
 impl Dev {
     async fn start(folder: &TempDir) -> Self {
         let (data, ready_file) = (folder.path().join("data dir"), folder.path().join("ready.json"));
-        fs::remove_file(&ready_file).ok();
+        // What an earlier run left there is none of this one's.
+        fs::write(&ready_file, "{}").unwrap();
         let (data, file) = (data.to_str().unwrap(), ready_file.to_str().unwrap());
         let arguments = ["dev", "--port", "0", "--data-dir", data, "--ready-file", file];
         let process = Process::start(&arguments, &[("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
         let written = async {
-            while !ready_file.exists() {
+            while fs::read(&ready_file).is_ok_and(|text| text == b"{}") || !ready_file.exists() {
                 sleep(Duration::from_millis(50)).await;
             }
         };
@@ -109,6 +110,7 @@ async fn a_newcomer_sees_a_call_go_through() {
     assert_eq!(listed["items"].as_array().unwrap().len(), 4);
     dev.interrupt().await;
     assert!(!run(&["calls", "list"], &folder).status.success(), "nobody is there any more");
+    assert!(!folder.path().join("ready.json").exists(), "nor does a file say so");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,6 +122,9 @@ async fn what_was_there_is_there_after_a_kill() {
     let key = dev.text("api_key").to_owned();
     dev.process.signal(Signal::SIGKILL);
     dev.process.ended().await;
+    let told = run(&["calls", "list"], &folder);
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.starts_with("The `goto-automation dev` of ") && told.contains("no longer runs"), "{told}");
 
     let again = Dev::start(&folder).await;
     assert_eq!(again.text("api_key"), key, "what was pasted somewhere goes on working");

@@ -74,7 +74,7 @@ impl Channel for Email {
         let final_dot = final_dot.load(Ordering::SeqCst);
         match delivered {
             Ok(Ok(reply)) => Ok(outcome::receipt(&reply)),
-            Ok(Err(error)) => Err(outcome::failed(&error, final_dot)),
+            Ok(Err(error)) => Err(outcome::failed(&error, final_dot, &envelope.destination)),
             Err(_) => Err(outcome::timed_out(self.timeout, final_dot)),
         }
     }

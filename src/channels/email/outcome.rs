@@ -1,14 +1,20 @@
 //! What became of a mail: sent, surely not sent, or unknown.
 
 use std::error::Error;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use lettre::transport::smtp::response::Response;
+use regex::{Captures, Regex};
 
 use super::session::{SessionError, Stage};
 use crate::channels::text;
 use crate::channels::{Receipt, SendError};
 use crate::model::{Fault, UpstreamError};
+
+/// A mail address, with its angle brackets.
+static ADDRESS: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r#"<?(?P<address>[^\s<>"(),;:]+@[^\s<>"(),;:]+)>?"#).expect("a constant"));
 
 /// As much of a server's reply as is kept.
 const REPLY_LIMIT: usize = 200;
@@ -21,8 +27,9 @@ pub fn receipt(reply: &Response) -> Receipt {
 }
 
 /// A reply of 4xx or 5xx means that the mail was not taken, at any step. Without a reply it depends on the final dot.
-pub fn failed(error: &SessionError, final_dot: bool) -> SendError {
-    let said = said(&error.source);
+/// Servers repeat the address of `recipient`; no sentence here does, since these are logged.
+pub fn failed(error: &SessionError, final_dot: bool, recipient: &str) -> SendError {
+    let said = said(&error.source, recipient);
     if error.source.is_transient() {
         let message = format!("The mail server asks to come again later ({said}). Nothing was sent; we try again.");
         not_sent(Fault::Transient, "smtp_try_later", message)
@@ -128,12 +135,22 @@ fn not_sent(fault: Fault, class: &'static str, message: String) -> SendError {
 }
 
 /// Code and text of the reply, or how the connection broke, as one short line.
-fn said(error: &lettre::transport::smtp::Error) -> String {
-    let reply = error.source().map(|source| text::clean(&source.to_string())).unwrap_or_default();
+fn said(error: &lettre::transport::smtp::Error, recipient: &str) -> String {
+    let reply = error.source().map(|source| text::clean(&nameless(&source.to_string(), recipient))).unwrap_or_default();
     let said = match error.status() {
         Some(code) => format!("{code} {reply}"),
         None if reply.is_empty() => error.to_string(),
         None => reply,
     };
     text::cut(said.trim(), REPLY_LIMIT)
+}
+
+/// A server's words without anybody's address; the delivery's row names its recipient.
+fn nameless(said: &str, recipient: &str) -> String {
+    let name = |found: &Captures<'_>| {
+        // A full stop after an address ends a sentence.
+        let address = found["address"].trim_end_matches('.');
+        if address.eq_ignore_ascii_case(recipient) { "this recipient" } else { "another address" }
+    };
+    ADDRESS.replace_all(said, name).into_owned()
 }

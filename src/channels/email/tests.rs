@@ -69,6 +69,21 @@ async fn surely_not_sent(
 }
 
 #[rstest]
+#[case("550 5.1.1 <Dana@example.com>: Recipient address rejected", "550 5.1.1 this recipient: Recipient address")]
+#[case("450 4.2.2 dana@example.com over quota", "450 4.2.2 this recipient over quota")]
+#[case("550 5.1.1 dana@example.com is now (d.smith@example.org).", "this recipient is now (another address)")]
+#[tokio::test]
+async fn a_refusal_names_nobody(#[case] reply: &'static str, #[case] told: &str) {
+    let (port, _session) = serve(Some(("RCPT", reply))).await;
+    match email(&config(port)).send(&examples::urgent(), &examples::envelope(RECIPIENT)).await {
+        Err(SendError::NotSent(error)) => {
+            assert!(error.message.contains(told) && !error.message.contains('@'), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[rstest]
 #[case::cut_after_the_final_dot("")]
 #[case::nonsense_after_the_final_dot("what?")]
 #[tokio::test]

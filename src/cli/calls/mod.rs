@@ -99,7 +99,7 @@ struct RerunJson<'a> {
 
 /// Runs the command.
 pub async fn run(args: CallsArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let session = Session::open(terminal, &args.data.data_dir)?;
+    let session = Session::open(terminal, &args.data.data_dir).await?;
     match args.command {
         CallsCommand::List(list) => show_list(&session, list).await,
         CallsCommand::Show { id, transcript, json } => {

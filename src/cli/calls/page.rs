@@ -4,8 +4,10 @@ use super::story::Story;
 use super::{handle, title};
 use crate::cli::jobs::{History, advice};
 use crate::cli::render::{Ink, Page, Screen, words};
+use crate::dev::standins::MODEL;
 use crate::model::{Segment, Speaker};
-use crate::queue::CallCost;
+use crate::pipeline::TRANSCRIBE;
+use crate::queue::{AttemptRow, CallCost};
 use crate::store::calls::CallRow;
 use crate::store::deliveries::DeliveryRow;
 use crate::store::summaries::{ActionItemRow, StoredAnalysis};
@@ -21,7 +23,7 @@ pub fn page(screen: &Screen, story: &Story, transcript: bool) -> String {
         summary(&mut page, story, analysis);
         action_items(&mut page, screen, story);
     }
-    messages(&mut page, screen, &story.deliveries);
+    messages(&mut page, screen, story);
     if transcript {
         said(&mut page, story);
     }
@@ -42,16 +44,30 @@ fn head(page: &mut Page, screen: &Screen, story: &Story) {
         page.text(2, ink, reason);
     }
     if let Some(until) = call.waiting_until {
-        page.text(2, Ink::Plain, &format!("Goes on by itself: {}. Nothing is lost.", screen.time(until)));
+        page.text(2, Ink::Plain, &format!("Goes on by itself: {}. Nothing is lost.", screen.soon(until)));
     }
     page.section("Facts");
     page.fact("When", &when(screen, call));
     page.fact("Caller", &party(call.caller_name.as_deref(), call.caller_number.as_deref()));
     page.fact("Called", &party(call.called_name.as_deref(), call.called_number.as_deref()));
     page.fact("Recording", words::recording(&call.recording));
+    if let Some(made) = stood_in(story) {
+        page.fact("Made by", &made);
+    }
     page.fact("Cost", &cost(&story.cost));
     page.fact("Sender's id", &call.external_id);
     page.fact("Our id", &call.id.to_string());
+}
+
+/// What no real model has made.
+fn stood_in(story: &Story) -> Option<String> {
+    let transcribed = |attempt: &&AttemptRow| attempt.step == TRANSCRIBE && attempt.model.is_some();
+    let transcriber = story.attempts.iter().rfind(transcribed).and_then(|attempt| attempt.model.as_deref());
+    let analyst = story.analysis.as_ref().and_then(|analysis| analysis.model.as_deref());
+    let made = [("transcript", transcriber), ("summary", analyst)];
+    let made: Vec<&str> = made.iter().filter(|(_, model)| *model == Some(MODEL)).map(|(what, _)| *what).collect();
+    (!made.is_empty())
+        .then(|| format!("{} by a stand-in, not by a real model", words::capitalised(&made.join(" and "))))
 }
 
 fn when(screen: &Screen, call: &CallRow) -> String {
@@ -162,28 +178,31 @@ fn promise(screen: &Screen, item: &ActionItemRow) -> String {
     }
 }
 
-fn messages(page: &mut Page, screen: &Screen, deliveries: &[DeliveryRow]) {
-    if deliveries.is_empty() {
+fn messages(page: &mut Page, screen: &Screen, story: &Story) {
+    if story.deliveries.is_empty() {
         return;
     }
     page.section("Messages");
-    for delivery in deliveries {
-        let (ink, state) = words::delivery_state(&delivery.state);
-        let again = if delivery.repeated { ", possible repeat" } else { "" };
+    for delivery in &story.deliveries {
+        let again = story.jobs.iter().find(|job| words::goes_again(delivery, job));
+        let (ink, state) = words::delivery_state(screen, delivery, again);
         let to = format!("{} to {}", words::channel(&delivery.channel), delivery.destination);
-        page.row("", (Ink::Plain, &to), (ink, &format!("{state}{again}, {}", screen.time(delivery.updated_at))));
+        let at = if again.is_some() { String::new() } else { format!(", {}", screen.time(delivery.updated_at)) };
+        page.row("", (Ink::Plain, &to), (ink, &format!("{state}{at}")));
         if let Some(detail) = &delivery.detail {
             page.text(4, Ink::Grey, detail);
         }
     }
 }
 
-/// How many messages may or may not have arrived, those left out that were sent again in a later round.
-fn held(deliveries: &[DeliveryRow]) -> usize {
+/// How many messages may or may not have arrived, those left out that are sent again by themselves or were in a later
+/// round.
+fn held(Story { deliveries, jobs, .. }: &Story) -> usize {
     let same =
         |one: &DeliveryRow, other: &DeliveryRow| one.channel == other.channel && one.destination == other.destination;
     let latest = |index: usize| !deliveries[index + 1..].iter().any(|later| same(later, &deliveries[index]));
-    deliveries.iter().enumerate().filter(|(index, one)| one.state == "unknown" && latest(*index)).count()
+    let is_held = |one: &DeliveryRow| one.state == "unknown" && !jobs.iter().any(|job| words::goes_again(one, job));
+    deliveries.iter().enumerate().filter(|(index, one)| is_held(one) && latest(*index)).count()
 }
 
 fn said(page: &mut Page, story: &Story) {
@@ -208,9 +227,9 @@ fn next(page: &mut Page, screen: &Screen, story: &Story, transcript: bool) {
     page.section("Next");
     let current: Vec<_> = story.jobs.iter().filter(|job| job.run == story.call.run).collect();
     // All are named, since each needs a command of its own.
-    let advised = current.iter().filter(|job| advice(page, screen, job)).count();
-    let open = current.iter().any(|job| matches!(job.state.as_str(), "available" | "running"));
-    let held = held(&story.deliveries);
+    let advised = current.iter().filter(|job| advice(page, screen, job, &story.attempts)).count();
+    let open = current.iter().any(|job| words::is_open(job));
+    let held = held(story);
     if held > 0 && !open {
         let sentence = format!(
             "{} may or may not have arrived. Look where it went first; to send all messages once more:",

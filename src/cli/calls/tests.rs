@@ -179,6 +179,16 @@ fn a_complete_call_on_a_page() {
 }
 
 #[test]
+fn what_a_stand_in_made_says_so() {
+    let mut story = complete();
+    assert!(!rendered(&story, false).contains("stand-in"));
+    story.analysis.as_mut().unwrap().model = Some("stand-in".to_owned());
+    assert!(rendered(&story, false).contains("Made by     Summary by a stand-in, not by a real model\n"));
+    story.attempts[1].model = Some("stand-in".to_owned());
+    assert!(rendered(&story, false).contains("Transcript and summary by a stand-in"));
+}
+
+#[test]
 fn a_waiting_call_on_a_page() {
     insta::assert_snapshot!(rendered(&waiting(), false));
 }
@@ -208,6 +218,21 @@ fn costs_say_what_was_wasted_and_what_is_not_known() {
     cost.steps.clear();
     cost.unmeasured_models = vec!["mine".to_owned()];
     assert_eq!(told(&cost), "Unknown: no price for gpt-x; mine did not say what was used");
+}
+
+#[test]
+fn a_message_is_held_only_when_no_job_sends_it_again() {
+    let mut story = complete();
+    story.jobs[4].state = "available".to_owned();
+    story.jobs[4].run_at = Screen::for_tests().now + TimeDelta::seconds(10);
+    (story.attempts[4].outcome, story.attempts[4].error_class) =
+        ("retry".to_owned(), Some("unknown_outcome".to_owned()));
+    let text = rendered(&story, false);
+    assert!(text.contains("Answer lost, sent once more in 10 s\n"), "{text}");
+    assert!(text.contains("Slack to #calls: answer lost, to be sent once more"), "{text}");
+    assert!(!text.contains("eld") && !text.contains("may or may not"), "{text}");
+    story.deliveries[0].repeated = true;
+    assert!(rendered(&story, false).contains("Held: answer lost, possible repeat, Today 07:21"));
 }
 
 #[test]

@@ -9,6 +9,9 @@ use crate::store::deliveries::DeliveryRow;
 /// Under the time of day of a row.
 const UNDER: usize = 12;
 
+/// Class of an attempt whose message may have arrived.
+const ANSWER_LOST: &str = "unknown_outcome";
+
 /// Attempts, and what they were for.
 pub struct History<'a> {
     /// In the order in which they started.
@@ -20,12 +23,13 @@ pub struct History<'a> {
 }
 
 impl History<'_> {
-    /// Writes one row for each attempt, with its message below; a line before each new day and each later run.
+    /// Writes one row for each attempt, with its message below, and one for all of a job that came to the same one after
+    /// the other; a line before each new day and each later run.
     pub fn write(&self, page: &mut Page, screen: &Screen) {
         let jobs: HashMap<i64, &JobRow> = self.jobs.iter().map(|job| (job.id, job)).collect();
         let (mut day, mut run) = (String::new(), 1);
-        for attempt in self.attempts {
-            let job = jobs.get(&attempt.job_id).copied();
+        for alike in self.folded() {
+            let (attempt, job) = (alike[0], jobs.get(&alike[0].job_id).copied());
             let (its_day, its_run) = (screen.day(attempt.started_at), job.map_or(run, |job| job.run));
             if its_run != run {
                 page.text(2, Ink::Grey, &format!("Run {its_run}, from {} on", attempt.step));
@@ -35,17 +39,39 @@ impl History<'_> {
                 page.text(2, Ink::Grey, &its_day);
                 day = its_day;
             }
-            self.row(page, screen, attempt, job);
+            self.row(page, screen, &alike, job);
         }
     }
 
-    fn row(&self, page: &mut Page, screen: &Screen, attempt: &AttemptRow, job: Option<&JobRow>) {
+    /// The attempts in rows: a job that looks every hour for something that is not there yet makes one row.
+    fn folded(&self) -> Vec<Vec<&AttemptRow>> {
+        let mut rows: Vec<Vec<&AttemptRow>> = Vec::new();
+        // Attempts of other jobs may stand between two of one job.
+        let mut latest: HashMap<i64, usize> = HashMap::new();
+        for attempt in self.attempts {
+            match latest.get(&attempt.job_id) {
+                Some(row) if are_alike(rows[*row][0], attempt) => rows[*row].push(attempt),
+                _ => {
+                    latest.insert(attempt.job_id, rows.len());
+                    rows.push(vec![attempt]);
+                }
+            }
+        }
+        rows
+    }
+
+    fn row(&self, page: &mut Page, screen: &Screen, alike: &[&AttemptRow], job: Option<&JobRow>) {
+        let (attempt, last) = (alike[0], alike[alike.len() - 1]);
         let delivery = job.and_then(|job| job.target).and_then(|id| self.deliveries.iter().find(|row| row.id == id));
         let (ink, what) = outcome(attempt, delivery);
-        let again = if attempt.attempt > 1 { format!(" (attempt {})", attempt.attempt) } else { String::new() };
+        let again = match (attempt.attempt, last.attempt) {
+            (1, 1) => String::new(),
+            (first, last) if first == last => format!(" (start {first})"),
+            (first, last) => format!(", {} times (starts {first} to {last})", alike.len()),
+        };
         let clock = format!("{}  ", screen.clock(attempt.started_at));
-        let took = words::between(attempt.started_at, attempt.ended_at);
-        let effort = match attempt.cost_micro_units {
+        let took = words::between(attempt.started_at, last.ended_at);
+        let effort = match alike.iter().map(|attempt| attempt.cost_micro_units).sum::<Option<i64>>() {
             Some(0) => took,
             Some(cost) => format!("{}, {took}", words::money(cost)),
             None => format!("cost unknown, {took}"),
@@ -55,7 +81,7 @@ impl History<'_> {
             page.text(UNDER, Ink::Plain, message);
         }
         let codes: Vec<&str> =
-            [attempt.error_class.as_deref(), attempt.request_id.as_deref()].into_iter().flatten().collect();
+            [attempt.error_class.as_deref(), last.request_id.as_deref()].into_iter().flatten().collect();
         if attempt.outcome != "completed" && !codes.is_empty() {
             page.text(UNDER, Ink::Grey, &codes.join(", "));
         }
@@ -67,6 +93,12 @@ impl History<'_> {
             page.text(UNDER, Ink::Amber, &sentence);
         }
     }
+}
+
+/// Whether two attempts of a job came to the same, so that one row tells both.
+fn are_alike(one: &AttemptRow, other: &AttemptRow) -> bool {
+    let told = |attempt: &AttemptRow| (attempt.outcome.clone(), attempt.error_class.clone(), attempt.message.clone());
+    told(one) == told(other) && one.late_outcome.is_none() && other.late_outcome.is_none()
 }
 
 /// What an attempt came to, as a sentence about its step or its message.
@@ -83,6 +115,9 @@ fn outcome(attempt: &AttemptRow, delivery: Option<&DeliveryRow>) -> (Ink, String
             None if attempt.step == "notify" => (Ink::Plain, format!("{what} planned")),
             None => (Ink::Plain, words::step_done(&attempt.step)),
         },
+        "retry" if attempt.error_class.as_deref() == Some(ANSWER_LOST) => {
+            (Ink::Amber, format!("{what}: answer lost, to be sent once more"))
+        }
         "retry" => (Ink::Amber, format!("{what}: failed, to be tried again")),
         "waiting" => (Ink::Amber, format!("{what}: has to wait")),
         "failed" => (Ink::Red, format!("{what}: failed for good")),

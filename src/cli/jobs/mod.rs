@@ -128,7 +128,7 @@ impl<'a> JobJson<'a> {
 
 /// Runs the command.
 pub async fn run(args: JobsArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let session = Session::open(terminal, &args.data.data_dir)?;
+    let session = Session::open(terminal, &args.data.data_dir).await?;
     match args.command {
         JobsCommand::List(list) => show_list(&session, list).await,
         JobsCommand::Show { id, json } => show_one(&session, id, json).await,
@@ -214,14 +214,15 @@ fn listed(screen: &Screen, jobs: &[JobRow], filter: &JobFilter, more: bool) -> S
         return nothing(filter);
     }
     let row = |job: &JobRow| {
-        let (ink, state, at) = words::job_state(job, screen.now);
+        let (ink, state, at) = words::job_state(screen, job);
+        let lease = words::free_for_others(screen, job).map(|lease| words::capitalised(&lease));
         vec![
             Cell::plain(&job.id.to_string()),
             Cell::plain(&job.step),
             Cell::new(ink, state),
-            Cell::plain(&at.map(|at| screen.time(at)).unwrap_or_default()),
+            Cell::plain(&at),
             Cell::plain(&job.starts.to_string()),
-            Cell::plain(job.reason.as_deref().unwrap_or_default()),
+            Cell::plain(job.reason.as_deref().or(lease.as_deref()).unwrap_or_default()),
             Cell::plain(&job.call_id.to_string()),
         ]
     };
@@ -264,8 +265,10 @@ pub mod samples {
             attempts: 1,
             crashes: 0,
             reason: None,
+            waiting_since: None,
             worker: Some("desk-4711".to_owned()),
-            lease_until: None,
+            claimed_at: Some(at("06:21:12")),
+            lease_until: (state == "running").then(|| at("07:05:10")),
             created_at: at("06:21:10"),
             finished_at: ended.then(|| at("06:21:40")),
         }

@@ -1,10 +1,17 @@
 //! One job on a page.
 
+use chrono::{DateTime, Utc};
+
 use super::History;
 use crate::cli::render::{Ink, Page, Screen, words};
-use crate::queue::{AttemptRow, JobRow};
+use crate::queue::{AttemptRow, JobRow, NOT_READY_DEADLINE, PAUSED_DEADLINE};
 use crate::store::calls::CallRow;
 use crate::store::deliveries::DeliveryRow;
+
+/// Class of an attempt that found nothing there yet.
+const NOT_READY: &str = "not_ready";
+/// Class of an attempt at night.
+const QUIET_HOURS: &str = "quiet_hours";
 
 /// The job, its attempts, and what to do next.
 pub fn page(
@@ -15,9 +22,8 @@ pub fn page(
     deliveries: &[DeliveryRow],
 ) -> String {
     let mut page = Page::new(screen);
-    let (ink, state, at) = words::job_state(job, screen.now);
-    let state = at.map_or_else(|| state.to_owned(), |at| format!("{state} {}", screen.time(at)));
-    page.title(&format!("Job {}: {}", job.id, job.step), (ink, &state));
+    let (ink, state, at) = words::job_state(screen, job);
+    page.title(&format!("Job {}: {}", job.id, job.step), (ink, &format!("{state} {at}")));
     if let Some(reason) = &job.reason {
         page.text(2, ink, reason);
     }
@@ -27,7 +33,7 @@ pub fn page(
         None => page.fact("Call", &job.call_id.to_string()),
     }
     if let Some(delivery) = deliveries.iter().find(|delivery| Some(delivery.id) == job.target) {
-        let (_, state) = words::delivery_state(&delivery.state);
+        let (_, state) = words::delivery_state(screen, delivery, Some(job));
         let to = format!("{} to {}: {state}", words::channel(&delivery.channel), delivery.destination);
         page.fact("Message", &to);
     }
@@ -36,6 +42,9 @@ pub fn page(
     if let Some(worker) = &job.worker {
         page.fact(if job.state == "running" { "Worker" } else { "Last worker" }, worker);
     }
+    if let (Some(since), Some(free)) = (job.claimed_at, words::free_for_others(screen, job)) {
+        page.fact("Lease", &format!("since {}; {free}, unless its worker renews it", screen.time(since)));
+    }
     if !attempts.is_empty() {
         page.section("What happened");
         History { attempts, jobs: std::slice::from_ref(job), deliveries }.write(&mut page, screen);
@@ -43,7 +52,7 @@ pub fn page(
     page.section("Next");
     if call.is_some_and(|call| call.run > job.run) {
         page.text(2, Ink::Plain, "A later run of the call has taken its place; nothing is to do.");
-    } else if !advice(&mut page, screen, job) {
+    } else if !advice(&mut page, screen, job, attempts) {
         page.text(2, Ink::Plain, nothing_to_do(job));
     }
     if let Some(call) = call {
@@ -53,32 +62,54 @@ pub fn page(
     page.finish()
 }
 
-/// What a person can do about the job, with the command to type; false = nothing.
-pub fn advice(page: &mut Page, screen: &Screen, job: &JobRow) -> bool {
+/// What happens next to the job, with the command to type if a person can do something; false = nothing. `attempts` may
+/// be those of other jobs too.
+pub fn advice(page: &mut Page, screen: &Screen, job: &JobRow, attempts: &[AttemptRow]) -> bool {
     let name = format!("Job {} ({})", job.id, job.step);
-    match words::job_state(job, screen.now) {
-        (_, "Failed", _) => {
-            page.text(
-                2,
-                Ink::Plain,
-                &format!("{name} failed and needs a person. Remove the cause, then run it again:"),
-            );
+    let sentence = match job.state.as_str() {
+        "failed" => format!("{name} failed and needs a person. Remove the cause, then run it again:"),
+        "available" if job.run_at > screen.now => {
+            let end =
+                deadline(job, attempts).map(|end| format!(" It is given up {} if nothing changes.", screen.time(end)));
+            let next = screen.soon(job.run_at);
+            format!("{name} waits and goes on by itself: {next}.{} To try at once:", end.unwrap_or_default())
         }
-        (_, "Waits until", Some(until)) => {
-            let sentence =
-                format!("{name} waits until {} and then goes on by itself. To try at once:", screen.time(until));
-            page.text(2, Ink::Plain, &sentence);
+        "running" => {
+            page.text(2, Ink::Plain, &running(&name, screen, job));
+            return true;
         }
         _ => return false,
-    }
+    };
+    page.text(2, Ink::Plain, &sentence);
     page.command(&format!("goto-automation jobs retry {}", job.id));
     true
+}
+
+/// When the wait of a job ends for good, if it waits for something that may never come.
+fn deadline(job: &JobRow, attempts: &[AttemptRow]) -> Option<DateTime<Utc>> {
+    let since = job.waiting_since?;
+    let last = attempts.iter().rfind(|attempt| attempt.job_id == job.id)?;
+    match last.error_class.as_deref() {
+        Some(NOT_READY) => Some(since + NOT_READY_DEADLINE),
+        // The night ends by itself.
+        Some(QUIET_HOURS) => None,
+        _ => Some(since + PAUSED_DEADLINE),
+    }
+}
+
+/// Who is at it since when, and what happens should that worker be gone.
+fn running(name: &str, screen: &Screen, job: &JobRow) -> String {
+    let worker = job.worker.as_deref().unwrap_or("A worker");
+    let since = job.claimed_at.map(|at| format!(" since {}", screen.time(at))).unwrap_or_default();
+    match words::free_for_others(screen, job) {
+        Some(free) => format!("{worker} is at {name}{since}. Should it be gone, the job is {free}."),
+        None => format!("{worker} is at {name}{since}."),
+    }
 }
 
 fn nothing_to_do(job: &JobRow) -> &'static str {
     match job.state.as_str() {
         "available" => "It is due and starts as soon as a worker is free. Is one running?",
-        "running" => "A worker is at it.",
         "cancelled" => "It was cancelled; nothing follows.",
         _ => "It has ended well; nothing is to do.",
     }

@@ -74,6 +74,45 @@ fn a_failed_job_on_a_page() {
 }
 
 #[test]
+fn a_running_job_tells_when_others_may_take_it() {
+    let mut running = job(13, "download", "running");
+    let text = page::page(&Screen::for_tests(), &running, None, &[], &[]);
+    assert_fits(&text);
+    assert!(text.contains("Running since Today 07:21\n") && text.contains("Worker      desk-4711\n"), "{text}");
+    let lease = "Lease       since Today 07:21; free for others at 08:05:10, unless its worker\n";
+    assert!(text.contains(lease), "{text}");
+    assert!(text.contains("desk-4711 is at Job 13 (download) since Today 07:21. Should it be gone,"), "{text}");
+    running.lease_until = Some(at("07:01:00"));
+    let listed = listed(&Screen::for_tests(), &[running], &JobFilter::default(), false);
+    assert!(listed.contains("Lease over  Today 08:01      1  Free for others since 08:01:00"), "{listed}");
+}
+
+#[test]
+fn looks_for_what_is_not_there_yet_are_one_row() {
+    let mut waiting = job(14, "download", "available");
+    (waiting.starts, waiting.attempts) = (7, 0);
+    (waiting.run_at, waiting.waiting_since) = (at("07:04:12"), Some(at("06:21:15")));
+    let look = |number: i32| {
+        let mut look = attempt(&waiting, number, &format!("06:{}:14", 20 + number), 350, "waiting");
+        look.message = Some("media.example.com does not have the recording yet (HTTP 404).".to_owned());
+        look.error_class = Some("not_ready".to_owned());
+        look
+    };
+    let mut looks: Vec<_> = (1..=7).map(look).collect();
+    let page = |looks: &[AttemptRow]| {
+        let text = page::page(&Screen::for_tests(), &waiting, None, looks, &[]);
+        assert_fits(&text);
+        text
+    };
+    insta::assert_snapshot!(page(&looks));
+    // A wait of another kind is a row of its own, and has another deadline.
+    looks[6].error_class = Some("key_refused".to_owned());
+    let text = page(&looks);
+    assert!(text.contains("6 times (starts 1 to 6)") && text.contains("has to wait (start 7)"), "{text}");
+    assert!(text.replace("\n  ", " ").contains("given up Tue 24 Nov"), "{text}");
+}
+
+#[test]
 fn a_message_on_a_page() {
     let mut waiting = job(16, "notify", "available");
     let delivery = DeliveryRow {

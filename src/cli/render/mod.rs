@@ -20,6 +20,8 @@ pub use text::{clean, truncate};
 const DEFAULT_WIDTH: usize = 80;
 /// Narrower than this nothing reads well; the terminal may wrap then.
 const LEAST_WIDTH: usize = 40;
+/// What comes within two minutes (in milliseconds) is counted in seconds: a time of day says nothing then.
+const SOON: i64 = 120_000;
 /// Wider lines are hard to follow with the eye.
 const MOST_WIDTH: usize = 160;
 
@@ -83,7 +85,22 @@ impl Screen {
         format!("{} {}", self.day(at), at.with_timezone(&self.zone).format("%H:%M"))
     }
 
-    /// The time of day with seconds, for *What happened* only.
+    /// A time to come: `in 12 s` where the reader can wait for it, `now` where it has passed, else as [`Self::time`].
+    pub fn soon(&self, at: DateTime<Utc>) -> String {
+        let left = (at - self.now).num_milliseconds();
+        match left {
+            ..=0 => "now".to_owned(),
+            _ if self.is_soon(at) => format!("in {} s", (left + 999) / 1000),
+            _ => self.time(at),
+        }
+    }
+
+    /// Whether a time to come is so near that seconds count.
+    pub fn is_soon(&self, at: DateTime<Utc>) -> bool {
+        (1..SOON).contains(&(at - self.now).num_milliseconds())
+    }
+
+    /// The time of day with seconds, for *What happened* and for leases only.
     pub fn clock(&self, at: DateTime<Utc>) -> String {
         at.with_timezone(&self.zone).format("%H:%M:%S").to_string()
     }
@@ -144,6 +161,15 @@ mod tests {
     #[case("2025-11-13T08:12:00Z", "13 Nov 2025 09:12")]
     fn times_are_said_as_people_say_them(#[case] at: DateTime<Utc>, #[case] expected: &str) {
         assert_eq!(Screen::for_tests().time(at), expected);
+    }
+
+    #[rstest]
+    #[case("2026-11-17T07:04:00Z", "now")]
+    #[case("2026-11-17T07:04:11.2Z", "in 12 s")]
+    #[case("2026-11-17T07:05:59Z", "in 119 s")]
+    #[case("2026-11-17T07:06:00Z", "Today 08:06")]
+    fn what_comes_soon_is_counted_down(#[case] at: DateTime<Utc>, #[case] expected: &str) {
+        assert_eq!(Screen::for_tests().soon(at), expected);
     }
 
     #[rstest]

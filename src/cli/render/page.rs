@@ -75,7 +75,9 @@ impl<'a> Page<'a> {
 
     fn pair(&mut self, prefix: &str, left: (Ink, &str), right: (Ink, &str)) {
         let room = self.screen.width.saturating_sub(width_of(prefix));
-        let right_text = truncate(&clean(right.1), room / 2);
+        // The right side may have what the left one leaves.
+        let most = room.saturating_sub(width_of(&clean(left.1)) + 2).max(room / 2);
+        let right_text = truncate(&clean(right.1), most);
         let gap = if right_text.is_empty() { 0 } else { 2 };
         let left_text = truncate(&clean(left.1), room.saturating_sub(width_of(&right_text) + gap));
         let fill = room.saturating_sub(width_of(&left_text) + width_of(&right_text));

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::Ink;
+use super::{Ink, Screen};
 use crate::queue::JobRow;
+use crate::store::deliveries::DeliveryRow;
 
 /// `Completed`, with the ink that it deserves.
 pub fn call_state(state: &str) -> (Ink, &str) {
@@ -19,17 +20,32 @@ pub fn call_state(state: &str) -> (Ink, &str) {
     }
 }
 
-/// Where a job stands, and the time that belongs to it: `Waits until` + its next try, `Failed` + its end.
-pub fn job_state(job: &JobRow, now: DateTime<Utc>) -> (Ink, &str, Option<DateTime<Utc>>) {
+/// Where a job stands, and the time that belongs to it: `Running since` + its start, `Failed` + its end.
+pub fn job_state<'a>(screen: &Screen, job: &'a JobRow) -> (Ink, &'a str, String) {
+    let time = |at: Option<DateTime<Utc>>| at.map(|at| screen.time(at)).unwrap_or_default();
     match job.state.as_str() {
-        "available" if job.run_at > now => (Ink::Amber, "Waits until", Some(job.run_at)),
-        "available" => (Ink::Plain, "Due since", Some(job.run_at)),
-        "running" => (Ink::Plain, "Running", None),
-        "completed" => (Ink::Plain, "Completed", job.finished_at),
-        "failed" => (Ink::Red, "Failed", job.finished_at),
-        "cancelled" => (Ink::Grey, "Cancelled", job.finished_at),
-        other => (Ink::Plain, other, None),
+        "available" if screen.is_soon(job.run_at) => (Ink::Amber, "Goes on", screen.soon(job.run_at)),
+        "available" if job.run_at > screen.now => (Ink::Amber, "Waits until", screen.time(job.run_at)),
+        "available" => (Ink::Plain, "Due since", screen.time(job.run_at)),
+        "running" if lease_is_over(screen, job) => (Ink::Amber, "Lease over", time(job.lease_until)),
+        "running" => (Ink::Plain, "Running since", time(job.claimed_at)),
+        "completed" => (Ink::Plain, "Completed", time(job.finished_at)),
+        "failed" => (Ink::Red, "Failed", time(job.finished_at)),
+        "cancelled" => (Ink::Grey, "Cancelled", time(job.finished_at)),
+        other => (Ink::Plain, other, String::new()),
     }
+}
+
+/// From when on other workers may take a running job: a living worker renews its lease long before.
+pub fn free_for_others(screen: &Screen, job: &JobRow) -> Option<String> {
+    let until = job.lease_until.filter(|_| job.state == "running")?;
+    let word = if lease_is_over(screen, job) { "since" } else { "at" };
+    Some(format!("free for others {word} {}", screen.clock(until)))
+}
+
+/// Whether the worker of a running job has stopped renewing its lease: it is dead, frozen, or cut off.
+fn lease_is_over(screen: &Screen, job: &JobRow) -> bool {
+    job.state == "running" && job.lease_until.is_some_and(|until| until <= screen.now)
 }
 
 /// A step that has ended well.
@@ -43,16 +59,31 @@ pub fn step_done(step: &str) -> String {
     }
 }
 
-/// Where a message stands.
-pub fn delivery_state(state: &str) -> (Ink, &str) {
-    match state {
+/// Where a message stands. `job` is the latest one that was made to send it: while that is open, a message whose answer
+/// was lost is not held but sent once more.
+pub fn delivery_state(screen: &Screen, delivery: &DeliveryRow, job: Option<&JobRow>) -> (Ink, String) {
+    let (ink, state) = match delivery.state.as_str() {
         "pending" => (Ink::Plain, "Not sent yet"),
         "sending" => (Ink::Plain, "Being sent"),
         "sent" => (Ink::Plain, "Sent"),
-        "unknown" => (Ink::Amber, "Held: answer lost"),
+        "unknown" => match job.filter(|job| goes_again(delivery, job)) {
+            Some(job) => return (Ink::Amber, format!("Answer lost, sent once more {}", screen.soon(job.run_at))),
+            None => (Ink::Amber, "Held: answer lost"),
+        },
         "failed" => (Ink::Red, "Refused"),
         other => (Ink::Plain, other),
-    }
+    };
+    (ink, format!("{state}{}", if delivery.repeated { ", possible repeat" } else { "" }))
+}
+
+/// Whether an open job sends a message once more whose answer was lost; nobody gets it a third time.
+pub fn goes_again(delivery: &DeliveryRow, job: &JobRow) -> bool {
+    job.target == Some(delivery.id) && is_open(job) && !delivery.repeated
+}
+
+/// Whether something is still to come of a job.
+pub fn is_open(job: &JobRow) -> bool {
+    matches!(job.state.as_str(), "available" | "running")
 }
 
 /// Name of a channel.

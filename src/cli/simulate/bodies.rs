@@ -9,9 +9,15 @@ use url::Url;
 use crate::cli::Failure;
 use crate::model::clock;
 
-/// Recorded calls in `fixtures/calls`, and how many seconds they take; those before the last are sent in turn.
-const RECORDED: [(&str, i64); 5] =
-    [("double-charge", 29), ("delivery-late", 26), ("appointment", 26), ("monologue", 44), ("mono", 26)];
+/// Recorded calls in `fixtures/calls`, how many seconds they take, and who calls if that is said in them; those before
+/// the last are sent in turn.
+const RECORDED: [(&str, i64, Option<&str>); 5] = [
+    ("double-charge", 29, None),
+    ("delivery-late", 26, Some("Peter Hall")),
+    ("appointment", 26, Some("Mark Bell")),
+    ("monologue", 44, Some("Tom Fisher")),
+    ("mono", 26, Some("Mark Bell")),
+];
 /// `mono` is `appointment` once more, so only who asks gets it.
 const IN_TURN: usize = 4;
 
@@ -38,6 +44,8 @@ pub struct Recording {
     pub url: String,
     /// How long it takes, where that is known.
     pub seconds: Option<i64>,
+    /// Who calls in it, where that is known.
+    pub caller: Option<&'static str>,
 }
 
 /// Makes one body after the other, each of a call of its own.
@@ -56,15 +64,17 @@ enum Source {
 
 /// The names that `--call` takes.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    RECORDED.iter().map(|(name, _)| *name)
+    RECORDED.iter().map(|(name, ..)| *name)
 }
 
 /// The recorded calls as the stand-in recording host serves them: one, or those that are sent in turn.
 pub fn recorded(base: &Url, only: Option<&str>) -> Vec<Recording> {
-    let wanted = |(index, (name, _)): &(usize, &(&str, i64))| only.map_or(*index < IN_TURN, |only| only == *name);
-    let recording = |(_, (name, seconds)): (usize, &(&str, i64))| Recording {
+    let wanted =
+        |(index, (name, ..)): &(usize, &(&str, i64, Option<&str>))| only.map_or(*index < IN_TURN, |only| only == *name);
+    let recording = |(_, (name, seconds, caller)): (usize, &(&str, i64, Option<&'static str>))| Recording {
         url: format!("{}/{name}.wav", base.as_str().trim_end_matches('/')),
         seconds: Some(*seconds),
+        caller: *caller,
     };
     RECORDED.iter().enumerate().filter(wanted).map(recording).collect()
 }
@@ -116,6 +126,7 @@ impl Bodies {
 
 fn call(id: &str, index: usize, recording: Option<&Recording>, now: DateTime<Utc>) -> Value {
     let seconds = recording.map_or(Some(30), |recording| recording.seconds);
+    let caller = recording.and_then(|recording| recording.caller).unwrap_or(CALLERS[index % CALLERS.len()]);
     let number = format!("+1555010{:04}", rand::random_range(1000..10_000));
     json!({
         "event_type": "call.ended",
@@ -123,7 +134,7 @@ fn call(id: &str, index: usize, recording: Option<&Recording>, now: DateTime<Utc
         "data": {
             "call_id": id,
             "direction": "inbound",
-            "caller": { "name": CALLERS[index % CALLERS.len()], "number": number },
+            "caller": { "name": caller, "number": number },
             "called": { "name": "Support", "number": "+15550100001" },
             "start_time": seconds.map(|seconds| text(now - TimeDelta::seconds(seconds))),
             "end_time": text(now),
@@ -178,10 +189,13 @@ mod tests {
 
     #[test]
     fn the_recorded_calls_are_those_of_the_fixtures() {
-        for (name, seconds) in RECORDED {
+        for (name, seconds, caller) in RECORDED {
             let wav = hound::WavReader::open(format!("{FIXTURES}/calls/{name}.wav")).unwrap();
             let length = f64::from(wav.duration()) / f64::from(wav.spec().sample_rate);
             assert!((length - seconds as f64).abs() < 1.0, "{name} takes {length} s");
+            let script = std::fs::read_to_string(format!("{FIXTURES}/calls/{name}.txt")).unwrap();
+            let first_name = caller.and_then(|caller| caller.split(' ').next());
+            assert!(first_name.is_none_or(|said| script.contains(&format!("his is {said}"))), "{name}");
         }
     }
 
@@ -194,6 +208,8 @@ mod tests {
         assert_eq!(urls[0], "http://127.0.0.1:4001/recordings/double-charge.wav");
         assert_eq!(urls[3], "http://127.0.0.1:4001/recordings/monologue.wav");
         assert_eq!(urls[4], urls[0]);
+        assert_eq!(made[1]["data"]["caller"]["name"], "Peter Hall");
+        assert_ne!(made[4]["data"]["caller"]["name"], made[0]["data"]["caller"]["name"]);
         let ids: HashSet<_> = made.iter().map(|body| body["data"]["call_id"].as_str().unwrap()).collect();
         assert_eq!(ids.len(), 5);
         assert_eq!(bodies.last_id().as_deref(), made[4]["data"]["call_id"].as_str());
@@ -203,7 +219,7 @@ mod tests {
 
     #[test]
     fn times_fit_the_length() {
-        let recording = Recording { url: "http://x/a.wav".to_owned(), seconds: Some(29) };
+        let recording = Recording { url: "http://x/a.wav".to_owned(), seconds: Some(29), caller: None };
         let now = "2026-11-17T07:04:00.5Z".parse().unwrap();
         let body = call("sim-1", 0, Some(&recording), now);
         assert_eq!(body["data"]["start_time"], "2026-11-17T07:03:31Z");

@@ -113,7 +113,7 @@ pub async fn upload(client: &Client, base: &Url, key: Option<&str>, file: &Path)
         return Err(Failure::failed(format!("The recording host of the running `dev` refused {shown} ({status}).")));
     }
     let uploaded: Uploaded = response.json().await.context("The recording host answered something unexpected")?;
-    Ok(Recording { url: uploaded.url, seconds })
+    Ok(Recording { url: uploaded.url, seconds, caller: None })
 }
 
 async fn verdict(response: Response) -> Verdict {

@@ -54,6 +54,7 @@ use crate::text_enum;
 pub use bill::Bill;
 pub use effects::Effect;
 pub use fixtures::Fixtures;
+pub use openai::MODEL;
 pub use outbox::Outbox;
 
 /// How long a request that is under way may go on after [`Standins::stop`].

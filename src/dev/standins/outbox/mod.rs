@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use mail_parser::{MessageParser, PartType};
+use poem::error::NotFoundError;
 use poem::http::StatusCode;
 use poem::web::{Data, Json, Path};
 use poem::{Endpoint, EndpointExt, IntoResponse, Response, Route, get, handler};
@@ -38,8 +39,17 @@ struct Content {
     mail: VecDeque<Mail>,
     /// Mails ever received, for their numbers.
     mails: u64,
+    /// How many went because newer ones came.
+    gone: Gone,
     /// Goes up with every change, so that a page knows when to look again.
     revision: u64,
+}
+
+/// How many messages of each kind are not kept any more.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct Gone {
+    slack: u64,
+    mail: u64,
 }
 
 /// Which door of Slack a message came through.
@@ -107,6 +117,7 @@ impl Outbox {
         let mut content = self.lock();
         content.slack.clear();
         content.mail.clear();
+        content.gone = Gone::default();
         content.revision += 1;
     }
 
@@ -116,6 +127,7 @@ impl Outbox {
         content.slack.push_back(message);
         if content.slack.len() > MOST_KEPT {
             content.slack.pop_front();
+            content.gone.slack += 1;
         }
     }
 
@@ -128,8 +140,13 @@ impl Outbox {
         content.mail.push_back(Mail { number, ..mail });
         if content.mail.len() > MOST_KEPT {
             content.mail.pop_front();
+            content.gone.mail += 1;
         }
         number
+    }
+
+    fn gone(&self) -> Gone {
+        self.lock().gone
     }
 
     fn revision(&self) -> u64 {
@@ -180,7 +197,7 @@ struct SimulateCommand(String);
 /// |---|---|
 /// | `GET /outbox` | shows everything, newest first |
 /// | `DELETE /outbox` | empties it: 204 |
-/// | `GET /outbox.json` | `{"slack":[{"received_at","via","channel","body"}],"mail":[{"received_at","from","to","message_id","subject","date","text","html","raw"}]}`, oldest first |
+/// | `GET /outbox.json` | `{"slack":[{"received_at","via","channel","body"}],"mail":[{"received_at","from","to","message_id","subject","date","text","html","raw"}],"gone":{"slack":0,"mail":0}}`, oldest first; `gone` = not kept any more |
 /// | `GET /outbox/mail/N` | the HTML part of a mail, for the page's frames |
 /// | `GET /outbox/revision` | a number that goes up with every change |
 pub fn routes(outbox: Outbox, simulate: impl Into<String>) -> impl Endpoint<Output = Response> {
@@ -215,7 +232,7 @@ fn clear(Data(outbox): Data<&Outbox>) -> StatusCode {
 
 #[handler]
 fn as_json(Data(outbox): Data<&Outbox>) -> Json<Value> {
-    Json(json!({"slack": outbox.slack(), "mail": outbox.mail()}))
+    Json(json!({"slack": outbox.slack(), "mail": outbox.mail(), "gone": outbox.gone()}))
 }
 
 #[handler]
@@ -224,13 +241,11 @@ fn count_changes(Data(outbox): Data<&Outbox>) -> String {
 }
 
 #[handler]
-fn mail_html(Path(number): Path<u64>, Data(outbox): Data<&Outbox>) -> Response {
-    match outbox.mail().into_iter().find(|mail| mail.number == number).and_then(|mail| mail.html) {
-        Some(html) => asset("text/html; charset=utf-8", format!("{MAIL_LINKS}{html}"))
-            .with_header("content-security-policy", MAIL_POLICY)
-            .into_response(),
-        None => StatusCode::NOT_FOUND.into_response(),
-    }
+fn mail_html(Path(number): Path<u64>, Data(outbox): Data<&Outbox>) -> poem::Result<Response> {
+    let html = outbox.mail().into_iter().find(|mail| mail.number == number).and_then(|mail| mail.html);
+    let html = html.ok_or(NotFoundError)?;
+    let answer = asset("text/html; charset=utf-8", format!("{MAIL_LINKS}{html}"));
+    Ok(answer.with_header("content-security-policy", MAIL_POLICY).into_response())
 }
 
 #[handler]
@@ -299,6 +314,13 @@ mod tests {
         assert_eq!((outbox.slack().len(), outbox.mail().len()), (MOST_KEPT, MOST_KEPT));
         assert_eq!(outbox.slack()[0].body["text"], "5");
         assert_eq!(outbox.mail()[0].subject.as_deref(), Some("5"));
+        let told = "The newest 200. 5 older ones are not kept.";
+        let page = ask(&outbox, Method::GET, "/dev/outbox").await.into_body().into_string().await.unwrap();
+        assert_eq!(page.matches(told).count(), 2);
+        outbox.clear();
+        outbox.add_slack(message("A call"));
+        let page = ask(&outbox, Method::GET, "/dev/outbox").await.into_body().into_string().await.unwrap();
+        assert!(!page.contains("not kept"));
     }
 
     #[tokio::test]

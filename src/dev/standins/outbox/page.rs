@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::mrkdwn::{self, Span};
-use super::{Mail, Outbox, SlackMessage, Via};
+use super::{Gone, Mail, Outbox, SlackMessage, Via};
 
 #[derive(Template)]
 #[template(path = "dev/outbox.html")]
@@ -13,6 +13,7 @@ struct Page<'a> {
     /// The command line that sends a call.
     simulate: &'a str,
     revision: u64,
+    gone: Gone,
     slack: Vec<MessageView>,
     mail: Vec<MailView>,
 }
@@ -63,7 +64,7 @@ struct Button {
 pub(super) fn render(outbox: &Outbox, simulate: &str) -> askama::Result<String> {
     let slack = outbox.slack().iter().rev().map(MessageView::of).collect();
     let mail = outbox.mail().into_iter().rev().map(MailView::of).collect();
-    Page { simulate, revision: outbox.revision(), slack, mail }.render()
+    Page { simulate, revision: outbox.revision(), gone: outbox.gone(), slack, mail }.render()
 }
 
 impl MessageView {
