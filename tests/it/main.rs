@@ -1,6 +1,7 @@
 //! Stories through the front door, one file each, on real PostgreSQL.
 
 mod api;
+mod audio;
 mod commands;
 mod dev;
 mod layers;
