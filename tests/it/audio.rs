@@ -5,18 +5,8 @@ use std::path::Path;
 use goto_automation::model::{CallId, Speaker, Transcript};
 use goto_automation::store;
 use rstest::rstest;
-use secrecy::ExposeSecret as _;
 
 use crate::support::Product;
-
-/// A call with these bytes as its recording.
-async fn ring_with_file(product: &Product, name: &str, bytes: Vec<u8>) -> CallId {
-    let url = product.standins.recordings_url.join("upload/").unwrap().join(name).unwrap();
-    let upload = reqwest::Client::builder().no_proxy().build().unwrap().put(url.clone());
-    let answer = upload.bearer_auth(product.standins.key.expose_secret()).body(bytes).send().await.unwrap();
-    assert_eq!(answer.status().as_u16(), 201);
-    product.ring_with(Some(url.as_str())).await
-}
 
 fn file(path: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path)).unwrap()
@@ -56,7 +46,7 @@ async fn transcript(product: &Product, id: CallId) -> Transcript {
 #[tokio::test]
 async fn each_format_is_transcribed_by_its_content_and_not_its_name(#[case] shape: &str, #[case] name: &str) {
     let product = Product::start().await;
-    let id = ring_with_file(&product, name, file(&format!("shapes/{shape}"))).await;
+    let id = product.ring_with_file(name, file(&format!("shapes/{shape}"))).await;
     let transcript = transcript(&product, id).await;
     let speakers: Vec<_> = transcript.segments.iter().map(|segment| segment.speaker).collect();
     assert_eq!(speakers, [Speaker::Agent, Speaker::Customer], "{transcript:#?}");
@@ -70,7 +60,7 @@ async fn mono_in_disguise_is_sent_once_and_its_speakers_are_unknown() {
     let expected = transcript(&product, mono).await;
     let asked = product.standins.requests("speech");
     let twice = wav(2, samples("calls/mono.wav").into_iter().flat_map(|sample| [sample, sample]));
-    let disguised = ring_with_file(&product, "twice.wav", twice).await;
+    let disguised = product.ring_with_file("twice.wav", twice).await;
     assert_eq!(transcript(&product, disguised).await, expected);
     assert_eq!(product.standins.requests("speech"), 2 * asked);
 }
@@ -86,7 +76,7 @@ async fn mono_in_disguise_is_sent_once_and_its_speakers_are_unknown() {
 #[tokio::test]
 async fn where_nobody_speaks_nothing_is_asked_and_nothing_invented(#[case] recording: Vec<u8>) {
     let product = Product::start().await;
-    let id = ring_with_file(&product, "quiet.wav", recording).await;
+    let id = product.ring_with_file("quiet.wav", recording).await;
     assert_eq!(transcript(&product, id).await.segments, []);
     assert_eq!((product.standins.requests("speech"), product.standins.requests("language_model")), (0, 0));
 }
@@ -105,7 +95,7 @@ async fn what_cannot_be_heard_fails_with_a_sentence_before_anything_is_asked(
     #[case] class: &str,
 ) {
     let product = Product::start().await;
-    let id = ring_with_file(&product, "call.mp3", recording).await;
+    let id = product.ring_with_file("call.mp3", recording).await;
     let call = product.until(id, "failed").await;
     let reason = call.state_reason.unwrap();
     assert!(reason.len() > 30 && reason.ends_with('.'), "a sentence: {reason:?}");
@@ -118,6 +108,6 @@ async fn what_cannot_be_heard_fails_with_a_sentence_before_anything_is_asked(
 async fn a_recording_that_was_cut_off_is_transcribed_as_far_as_it_goes() {
     let product = Product::start().await;
     let whole = file("shapes/tagged.mp3");
-    let id = ring_with_file(&product, "cut.mp3", whole[..whole.len() / 2].to_vec()).await;
+    let id = product.ring_with_file("cut.mp3", whole[..whole.len() / 2].to_vec()).await;
     assert_eq!(transcript(&product, id).await.segments[0].speaker, Speaker::Agent);
 }

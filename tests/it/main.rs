@@ -5,6 +5,7 @@ mod audio;
 mod commands;
 mod dev;
 mod layers;
+mod long_recording;
 mod outage;
 mod pipeline;
 mod postgres;
