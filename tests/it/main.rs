@@ -2,11 +2,13 @@
 
 mod analysis;
 mod api;
+mod audio;
 mod commands;
 mod costs;
 mod dev;
 mod faults;
 mod layers;
+mod long_recording;
 mod operators;
 mod outage;
 mod pipeline;

@@ -61,8 +61,8 @@ fn head(page: &mut Page, screen: &Screen, story: &Story) {
 
 /// What no real model has made.
 fn stood_in(story: &Story) -> Option<String> {
-    let transcribed = |attempt: &&AttemptRow| attempt.step == TRANSCRIBE && attempt.model.is_some();
-    let transcriber = story.attempts.iter().rfind(transcribed).and_then(|attempt| attempt.model.as_deref());
+    let heard = |attempt: &&AttemptRow| attempt.step == TRANSCRIBE && attempt.model.is_some();
+    let transcriber = story.attempts.iter().rfind(heard).and_then(|attempt| attempt.model.as_deref());
     let analyst = story.analysis.as_ref().and_then(|analysis| analysis.model.as_deref());
     let made = [("transcript", transcriber), ("summary", analyst)];
     let made: Vec<&str> = made.iter().filter(|(_, model)| *model == Some(MODEL)).map(|(what, _)| *what).collect();

@@ -1,11 +1,9 @@
-//! Cuts one channel at silence, as its samples come.
+//! Cuts one channel where nobody speaks, as its samples come. What is no voice is not sent: models invent words for
+//! it, and are paid for them.
 
 use super::Piece;
+use super::activity::{FRAME_MS, frame_samples};
 
-/// Loudness is looked at in steps of this length.
-const FRAME_MS: usize = 20;
-/// A frame whose RMS is above this is voice; below it nothing is sent: models invent words for silence, and are paid for it.
-const VOICE_DBFS: f64 = -50.0;
 /// A pause of this length ends a piece: mostly the other side speaks then.
 const PAUSE_FRAMES: usize = 800 / FRAME_MS;
 /// Kept before and after the voice, so that no consonant is cut off.
@@ -28,23 +26,24 @@ pub(super) struct Cutter {
     frames: Vec<f64>,
     /// Index of the first frame in `samples`, counted from the start of the recording.
     first_frame: usize,
-    threshold: f64,
+    /// Whether there is voice in each frame of the recording.
+    voice: Vec<bool>,
     /// Frames since the last voice.
     quiet: usize,
     voiced: bool,
 }
 
 impl Cutter {
-    pub(super) fn new(channel: usize, rate: u32) -> Self {
-        let amplitude = f64::from(i16::MAX) * 10f64.powf(VOICE_DBFS / 20.0);
+    /// For a channel that has voice in these frames.
+    pub(super) fn new(channel: usize, rate: u32, voice: Vec<bool>) -> Self {
         Self {
             channel,
             rate,
-            frame_samples: (rate as usize * FRAME_MS / 1000).max(1),
+            frame_samples: frame_samples(rate),
             samples: Vec::new(),
             frames: Vec::new(),
             first_frame: 0,
-            threshold: amplitude * amplitude,
+            voice,
             quiet: 0,
             voiced: false,
         }
@@ -75,7 +74,7 @@ impl Cutter {
         let frame = &self.samples[self.frames.len() * self.frame_samples..];
         let power = frame.iter().map(|&s| f64::from(s) * f64::from(s)).sum::<f64>() / frame.len() as f64;
         self.frames.push(power);
-        if power > self.threshold {
+        if self.is_voice(self.frames.len() - 1) {
             self.voiced = true;
             self.quiet = 0;
         } else {
@@ -98,8 +97,8 @@ impl Cutter {
         let half = self.frames.len() / 2;
         let mut run = 0;
         let mut breath = None;
-        for (index, power) in self.frames.iter().enumerate().skip(half) {
-            run = if *power > self.threshold { 0 } else { run + 1 };
+        for index in half..self.frames.len() {
+            run = if self.is_voice(index) { 0 } else { run + 1 };
             if run >= BREATH_FRAMES {
                 breath = Some(index + 1 - run / 2);
             }
@@ -126,24 +125,26 @@ impl Cutter {
             voiced_ms: voiced.iter().map(|(s, e)| ((s * FRAME_MS) as i64, (e * FRAME_MS) as i64)).collect(),
         });
         self.forget(count);
-        self.voiced = self.frames.iter().any(|power| *power > self.threshold);
-        self.quiet = self.frames.iter().rev().take_while(|power| **power <= self.threshold).count();
+        self.voiced = (0..self.frames.len()).any(|index| self.is_voice(index));
+        self.quiet = (0..self.frames.len()).rev().take_while(|index| !self.is_voice(*index)).count();
         piece
     }
 
     /// Stretches of voice among the first `count` frames, as frame ranges.
     fn voiced_spans(&self, count: usize) -> Vec<(usize, usize)> {
         let mut spans: Vec<(usize, usize)> = Vec::new();
-        for (index, power) in self.frames[..count].iter().enumerate() {
-            if *power <= self.threshold {
-                continue;
-            }
+        for index in (0..count).filter(|index| self.is_voice(*index)) {
             match spans.last_mut() {
                 Some((_, end)) if *end == index => *end = index + 1,
                 _ => spans.push((index, index + 1)),
             }
         }
         spans
+    }
+
+    /// Whether there is voice in a frame of `samples`.
+    fn is_voice(&self, index: usize) -> bool {
+        self.voice.get(self.first_frame + index).copied().unwrap_or(false)
     }
 
     fn forget(&mut self, count: usize) {

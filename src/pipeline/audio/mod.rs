@@ -2,21 +2,26 @@
 //! and memory is bounded by the pieces in flight, not by the length of the call (ADR 0004).
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
-use symphonia::core::errors::Error as SymphoniaError;
-use symphonia::core::formats::probe::Hint;
-use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
-use symphonia::core::io::MediaSourceStream;
-use symphonia::core::meta::MetadataOptions;
 use tokio::sync::mpsc::Sender;
 
+mod activity;
+mod alike;
 mod cutter;
+mod decode;
+mod opus;
 mod piece;
+mod resample;
+mod source;
+mod steadiness;
 #[cfg(test)]
 mod tests;
 
+use activity::Activity;
+use alike::Comparison;
 use cutter::Cutter;
+use decode::{Block, Recording};
 pub use piece::Piece;
 
 /// How many sides can be told apart.
@@ -39,89 +44,79 @@ pub enum AudioError {
     Io(#[from] std::io::Error),
 }
 
-/// Decodes a recording and sends its pieces as they are found, channel by channel as their pauses come. Blocks: call
+/// Decodes a recording and sends its pieces as they are found, channel by channel as their pauses come. The file is
+/// read twice: first to learn where somebody speaks and whether its channels differ, then for the pieces. Blocks: call
 /// it on a thread of its own. Ends early, without an error, when nobody listens any more.
 pub fn cut(file: File, pieces: &Sender<Piece>) -> Result<Channels, AudioError> {
-    let (mut format, mut decoder, track) = open(file)?;
-    let mut cutters: Vec<Cutter> = Vec::new();
-    let mut planes: Vec<Vec<i16>> = Vec::new();
-    loop {
-        let packet = match format.next_packet() {
-            Ok(Some(packet)) => packet,
-            Ok(None) | Err(SymphoniaError::ResetRequired) => break,
-            // A recording that was cut off is transcribed as far as it goes.
-            Err(SymphoniaError::IoError(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => break,
-            Err(error) => return Err(unsupported(&error)),
-        };
-        if packet.track_id != track {
-            continue;
+    // Decoders meet hostile files, and a panic of theirs would meet every further attempt too.
+    catch_unwind(AssertUnwindSafe(|| {
+        let survey = survey(file.try_clone()?, pieces)?;
+        send_pieces(file, survey, pieces)
+    }))
+    .unwrap_or_else(|_| {
+        Err(AudioError::Unsupported("its content is damaged in a way that breaks the decoder".to_owned()))
+    })
+}
+
+/// What the first reading has found.
+struct Survey {
+    rate: u32,
+    /// For each channel that is to be cut: which one of the file, and where there is voice.
+    voices: Vec<(usize, Vec<bool>)>,
+}
+
+fn survey(file: File, pieces: &Sender<Piece>) -> Result<Survey, AudioError> {
+    let mut recording = Recording::open(file)?;
+    let mut activities: Vec<Activity> = Vec::new();
+    let mut comparison = None;
+    let mut known_rate = 0;
+    while let Some(Block { rate, planes }) = recording.next_block()? {
+        if pieces.is_closed() {
+            break;
         }
-        let sound = match decoder.decode(&packet) {
-            Ok(sound) => sound,
-            Err(SymphoniaError::DecodeError(_)) => continue,
-            Err(error) => return Err(unsupported(&error)),
-        };
-        sound.copy_to_vecs_planar::<i16>(&mut planes);
-        if cutters.is_empty() {
-            let rate = sound.spec().rate();
-            cutters = cutters_for(planes.len(), rate)?;
+        if activities.is_empty() {
+            known_rate = rate;
+            activities = planes.iter().map(|_| Activity::new(rate)).collect();
+            comparison = (planes.len() == 2).then(|| Comparison::new(rate));
         }
-        for (cutter, samples) in cutters.iter_mut().zip(&planes) {
+        for (activity, samples) in activities.iter_mut().zip(planes) {
+            activity.push(samples);
+        }
+        if let (Some(comparison), [left, right]) = (&mut comparison, planes) {
+            comparison.push(left, right);
+        }
+    }
+    let likeness = comparison.map(Comparison::finish).unwrap_or_default();
+    let voices = activities.into_iter().map(Activity::finish).enumerate();
+    let kept = voices.filter(|(channel, _)| likeness.same.is_none_or(|same| same == *channel));
+    let voices = kept.map(|(channel, mut voice)| {
+        for (voice, leak) in voice.iter_mut().zip(&likeness.leaks).filter(|_| likeness.same.is_none()) {
+            *voice &= leak.is_none_or(|leak| usize::from(leak) != channel);
+        }
+        (channel, voice)
+    });
+    Ok(Survey { rate: known_rate, voices: voices.collect() })
+}
+
+fn send_pieces(file: File, survey: Survey, pieces: &Sender<Piece>) -> Result<Channels, AudioError> {
+    let channels = if survey.voices.len() == 1 { Channels::One } else { Channels::Two };
+    let mut recording = Recording::open(file)?;
+    let mut cutters: Vec<(usize, Cutter)> = Vec::new();
+    for (number, (channel, voice)) in survey.voices.into_iter().enumerate() {
+        cutters.push((channel, Cutter::new(number, survey.rate, voice)));
+    }
+    while let Some(Block { planes, .. }) = recording.next_block()? {
+        for (channel, cutter) in &mut cutters {
+            let Some(samples) = planes.get(*channel) else { continue };
             for piece in cutter.push(samples) {
                 if pieces.blocking_send(piece).is_err() {
-                    return Ok(channels(cutters.len()));
+                    return Ok(channels);
                 }
             }
         }
     }
-    if cutters.is_empty() {
-        return Err(AudioError::Unsupported("it holds no sound".to_owned()));
-    }
-    let count = cutters.len();
-    for piece in cutters.into_iter().filter_map(Cutter::finish) {
+    for piece in cutters.into_iter().filter_map(|(_, cutter)| cutter.finish()) {
         let _ = pieces.blocking_send(piece);
     }
-    Ok(channels(count))
-}
-
-fn channels(count: usize) -> Channels {
-    if count == 1 { Channels::One } else { Channels::Two }
-}
-
-fn cutters_for(count: usize, rate: u32) -> Result<Vec<Cutter>, AudioError> {
-    if !(4_000..=192_000).contains(&rate) {
-        return Err(AudioError::Unsupported(format!("a sample rate of {rate} Hz makes no sense")));
-    }
-    match count {
-        1 | 2 => Ok((0..count).map(|channel| Cutter::new(channel, rate)).collect()),
-        other => Err(AudioError::Unsupported(format!("{other} channels; one or two are understood"))),
-    }
-}
-
-/// A recording that can be read, its decoder, and the track that holds the sound.
-type Opened = (Box<dyn FormatReader>, Box<dyn AudioDecoder>, u32);
-
-fn open(file: File) -> Result<Opened, AudioError> {
-    let stream = MediaSourceStream::new(Box::new(file), symphonia::core::io::MediaSourceStreamOptions::default());
-    // No hint: the content decides, not the name.
-    let format = symphonia::default::get_probe()
-        .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
-        .map_err(|error| unsupported(&error))?;
-    let track = format
-        .default_track(TrackType::Audio)
-        .ok_or_else(|| AudioError::Unsupported("it has no audio track".to_owned()))?;
-    let parameters = track
-        .codec_params
-        .as_ref()
-        .and_then(|parameters| parameters.audio())
-        .ok_or_else(|| AudioError::Unsupported("its codec is not known".to_owned()))?;
-    let decoder = symphonia::default::get_codecs()
-        .make_audio_decoder(parameters, &AudioDecoderOptions::default())
-        .map_err(|error| unsupported(&error))?;
-    let track = track.id;
-    Ok((format, decoder, track))
-}
-
-fn unsupported(error: &SymphoniaError) -> AudioError {
-    AudioError::Unsupported(format!("the decoder says: {error}"))
+    Ok(channels)
 }

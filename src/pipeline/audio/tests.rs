@@ -1,4 +1,5 @@
 use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use rstest::rstest;
@@ -7,13 +8,28 @@ use tokio::sync::mpsc;
 
 use super::{AudioError, Channels, Piece, cut};
 
+mod damage;
+mod shapes;
+mod sounds;
+
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/calls").join(name)
 }
 
 fn pieces_of(path: &Path) -> Result<(Channels, Vec<Piece>), AudioError> {
+    pieces_in(File::open(path).unwrap())
+}
+
+/// As if these bytes were a recording.
+fn pieces_of_bytes(bytes: &[u8]) -> Result<(Channels, Vec<Piece>), AudioError> {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    pieces_in(file)
+}
+
+fn pieces_in(file: File) -> Result<(Channels, Vec<Piece>), AudioError> {
     let (send, mut receive) = mpsc::channel(1_000);
-    let channels = cut(File::open(path).unwrap(), &send)?;
+    let channels = cut(file, &send)?;
     drop(send);
     Ok((channels, std::iter::from_fn(|| receive.blocking_recv()).collect()))
 }

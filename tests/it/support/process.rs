@@ -24,6 +24,13 @@ impl Process {
         kill(Pid::from_raw(self.0.id() as i32), signal).unwrap();
     }
 
+    /// The most memory that it has had so far, in bytes; `None` where there is no `/proc`.
+    pub fn peak_memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+    }
+
     pub async fn ended(&mut self) -> std::process::ExitStatus {
         loop {
             if let Some(status) = self.0.try_wait().unwrap() {

@@ -151,6 +151,14 @@ impl Product {
         self.ring_with(Some(url.as_str())).await
     }
 
+    /// A call with these bytes as its recording, under this name at the recording host.
+    pub async fn ring_with_file(&self, name: &str, bytes: Vec<u8>) -> CallId {
+        let url = self.standins.recordings_url.join("upload/").unwrap().join(name).unwrap();
+        let upload = self.http.put(url.clone()).bearer_auth(self.standins.key.expose_secret()).body(bytes);
+        assert_eq!(upload.send().await.unwrap().status().as_u16(), 201);
+        self.ring_with(Some(url.as_str())).await
+    }
+
     /// A call with any recording address, or none: a signed webhook, as its sender posts it.
     pub async fn ring_with(&self, recording_url: Option<&str>) -> CallId {
         let (status, receipt) = self.post(&body(&format!("call-{}", uuid::Uuid::now_v7()), recording_url)).await;

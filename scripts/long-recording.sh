@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# long-recording.sh [MINUTES]: the story of tests/it/long_recording.rs with a recording of so many minutes (70), as WAV
+# and as MP3: right times from start to end, a killed worker, memory. Prints the figures. Needs sox and ffmpeg.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+minutes=${1:-70}
+folder=$(mktemp -d)
+trap 'rm -rf -- "$folder"' EXIT
+
+call=fixtures/calls/double-charge.wav
+sox "$call" "$folder/long.wav" repeat $((minutes * 60 / 29)) trim 0 $((minutes * 60))
+ffmpeg -v error -i "$folder/long.wav" -c:a libmp3lame -b:a 64k "$folder/long.mp3"
+for kind in wav mp3; do
+    LONG_RECORDING=$folder/long.$kind LONG_RECORDING_SECONDS=$((minutes * 60)) \
+        cargo test --quiet --test it long_recording:: -- --nocapture
+done
