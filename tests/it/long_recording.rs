@@ -34,7 +34,7 @@ fn long_recording() -> LongRecording {
         let name = Path::new(&path).file_name().unwrap().to_str().unwrap().to_owned();
         let length_ms = seconds.parse::<i64>().unwrap() * 1_000;
         let mut bytes = std::fs::read(&path).unwrap();
-        if path.ends_with(".wav") {
+        if Path::new(&path).extension().is_some_and(|kind| kind == "wav") {
             tell_apart(&mut bytes);
         }
         return LongRecording { name, bytes, length_ms };
