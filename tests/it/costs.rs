@@ -78,7 +78,9 @@ async fn what_calls_cost_is_what_is_charged() {
 async fn useless_answers_are_paid_for_and_are_waste() {
     let (mut product, _prices) = priced(PRICES).await;
     let lost = Answer::new(200, "<html>gateway</html>");
-    let _model = scripted(&mut product, [lost, Answer::said("stand-in", "Sure! Here it is.", 500, 7)]).await;
+    let empty = json!({"model": "stand-in", "choices": [{"finish_reason": "stop", "message": null}],
+        "usage": {"prompt_tokens": 500, "completion_tokens": 7}});
+    let _model = scripted(&mut product, [lost, Answer::new(200, empty.to_string())]).await;
     product.work();
     let id = product.ring("double-charge").await;
     product.until(id, "completed").await;
