@@ -1,14 +1,16 @@
 //! Stands in for a mail server: RFC 5321 without TLS, login (unless a plan of faults is about it) and relaying. What it accepts goes into the outbox.
 
+mod lines;
+
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream};
+use tokio::io::{AsyncBufRead, AsyncWrite, BufStream};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::lines::{Line, MAX_TEXT_LINE, read_line, read_message, say};
 use super::Upstream;
 use super::door::Counters;
 use super::effects::{Deed, Effects};
@@ -20,14 +22,10 @@ use super::outbox::{Mail, Outbox};
 const NAME: &str = "stand-in.localhost";
 /// Octets of a command line with CRLF; RFC 5321 section 4.5.3.1.4 asks for 512, parameters come on top.
 const MAX_COMMAND: u64 = 1024;
-/// Octets of a text line with CRLF; RFC 5321 section 4.5.3.1.6.
-const MAX_TEXT_LINE: u64 = 1000;
 /// Octets of a message; announced with SIZE (RFC 1870).
 const MAX_MESSAGE: usize = 10 * 1024 * 1024;
 /// RFC 5321 section 4.5.3.1.8 asks for at least 100.
 const MOST_RECIPIENTS: usize = 100;
-/// RFC 5321 section 4.5.3.2.7.
-const IDLE: Duration = Duration::from_mins(5);
 
 /// What all conversations share. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -297,72 +295,13 @@ fn is_address(text: &str) -> bool {
     text.rsplit_once('@').is_some_and(|(local, domain)| fits(local) && fits(domain))
 }
 
-enum Line {
-    /// Without its CRLF.
-    Whole(Vec<u8>),
-    /// Ended by a lone LF, which RFC 5321 section 2.3.8 forbids.
-    Bare,
-    TooLong,
-    /// The client has gone, or said nothing for too long.
-    End,
-}
-
-async fn read_line(stream: &mut (impl AsyncBufRead + Unpin), limit: u64) -> io::Result<Line> {
-    let mut too_long = false;
-    loop {
-        let mut line = Vec::new();
-        let mut limited = (&mut *stream).take(limit);
-        let Ok(read) = tokio::time::timeout(IDLE, limited.read_until(b'\n', &mut line)).await else {
-            return Ok(Line::End);
-        };
-        let read = read?;
-        if line.pop_if(|last| *last == b'\n').is_some() {
-            return Ok(if too_long {
-                Line::TooLong
-            } else if line.pop_if(|last| *last == b'\r').is_some() {
-                Line::Whole(line)
-            } else {
-                Line::Bare
-            });
-        }
-        if (read as u64) < limit {
-            return Ok(Line::End);
-        }
-        too_long = true;
-    }
-}
-
-/// The message with its dots unstuffed (RFC 5321 section 4.5.2), or a refusal after having read it all. `None` = the
-/// client has gone.
-async fn read_message(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<Result<Vec<u8>, &'static str>>> {
-    let (mut message, mut refusal) = (Vec::new(), None);
-    loop {
-        match read_line(stream, MAX_TEXT_LINE).await? {
-            Line::End => return Ok(None),
-            Line::TooLong => refusal = refusal.or(Some("500 Line too long")),
-            Line::Bare => refusal = refusal.or(Some("554 Lines end with CR LF")),
-            Line::Whole(line) if line == b"." => return Ok(Some(refusal.map_or(Ok(message), Err))),
-            Line::Whole(line) if message.len() + line.len() + 2 <= MAX_MESSAGE => {
-                message.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
-                message.extend_from_slice(b"\r\n");
-            }
-            Line::Whole(_) => refusal = refusal.or(Some("552 Message too large")),
-        }
-    }
-}
-
-async fn say(stream: &mut (impl AsyncWrite + Unpin), reply: &str) -> io::Result<()> {
-    stream.write_all(format!("{reply}\r\n").as_bytes()).await?;
-    stream.flush().await
-}
-
 #[cfg(test)]
 mod tests {
     use lettre::message::{MultiPart, header};
     use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
-    use super::*;
     use crate::dev::standins::{Fixtures, Standins};
 
     /// Sends `script` at once and gives the codes of all replies.

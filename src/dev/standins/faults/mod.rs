@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`plan`] | the file of `dev --faults`, and what is wrong with it |
 //! | [`catalogue`] | THE list of faults |
-//! | [`openai`], [`recordings`], [`slack`], [`mail`] | the faults of one kind of upstream |
-//! | [`answer`] | how a fault becomes bytes on a connection |
+//! | `openai`, `recordings`, `slack`, `mail` | the faults of one kind of upstream |
+//! | `answer` | how a fault becomes bytes on a connection |
 
 pub(super) mod answer;
 pub mod catalogue;
