@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn the_start_is_one_line_with_reasons() {
         let text = logged(&[("OPENAI_API_KEY", "sk-hidden"), ("ANALYSIS_MODEL", "m")], |config| {
-            announce(config, "serve", false)
+            announce(config, "serve", false);
         });
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(text.contains("On: recordings (") && text.contains("analysis (m at api.openai.com)"), "{text}");

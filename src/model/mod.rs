@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod hex;
 pub mod id;
 pub mod outage;
+pub mod shell;
 pub mod time;
 pub mod transcript;
 pub mod upstream;

@@ -45,6 +45,34 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// A command in lines of at most so many columns. Its words, with what stands in their single quotes, stay whole even
+/// where they are wider.
+pub fn command_lines(command: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in shell_words(command) {
+        let last = lines.last_mut().expect("there is always a line");
+        if last.is_empty() {
+            last.push_str(word);
+        } else if width_of(last) + 1 + width_of(word) <= width {
+            last.push(' ');
+            last.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+/// Words between blanks that are not in single quotes.
+fn shell_words(command: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let blank = move |c: char| {
+        quoted ^= c == '\'';
+        c == ' ' && !quoted
+    };
+    command.split(blank).filter(|word| !word.is_empty())
+}
+
 /// Breaks the last line while it is too long.
 fn break_last(lines: &mut Vec<String>, width: usize) {
     while let Some(last) = lines.last_mut().filter(|last| width_of(last) > width) {
