@@ -63,12 +63,14 @@ pub fn command_lines(command: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Words between blanks that are not in single quotes.
+/// Words between blanks that are not in single quotes; outside of them a backslash takes the next character as it is.
 fn shell_words(command: &str) -> impl Iterator<Item = &str> {
-    let mut quoted = false;
+    let (mut quoted, mut escaped) = (false, false);
     let blank = move |c: char| {
-        quoted ^= c == '\'';
-        c == ' ' && !quoted
+        let taken = std::mem::take(&mut escaped);
+        escaped = c == '\\' && !quoted && !taken;
+        quoted ^= c == '\'' && !taken;
+        c == ' ' && !quoted && !taken
     };
     command.split(blank).filter(|word| !word.is_empty())
 }
@@ -120,6 +122,12 @@ mod tests {
     #[case("ab cdefgh i", 4, &["ab", "cdef", "gh i"])]
     fn lines_break_at_blanks(#[case] text: &str, #[case] width: usize, #[case] expected: &[&str]) {
         assert_eq!(wrap(text, width), expected);
+    }
+
+    #[test]
+    fn commands_break_between_words_of_the_shell() {
+        let command = r"calls show 0123456789 --data-dir 'it'\''s  a dir'";
+        assert_eq!(command_lines(command, 12), ["calls show", "0123456789", "--data-dir", r"'it'\''s  a dir'"]);
     }
 
     #[test]
