@@ -87,7 +87,7 @@ struct ListJson<'a> {
 
 /// Runs the command.
 pub async fn run(args: KeysArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let session = Session::open(terminal, &args.data.data_dir).await?;
+    let session = Session::open(terminal, &args.data).await?;
     match args.command {
         KeysCommand::Create(create) => make(&session, create).await,
         KeysCommand::List { json } => {
@@ -115,34 +115,32 @@ async fn make(session: &Session, args: CreateArgs) -> Result<(), Failure> {
     let end = expires_at.map_or_else(|| "never ends".to_owned(), |at| format!("ends {}", session.screen.time(at)));
     eprintln!("Key `{}` ({}), {end}. It is shown this once:", args.name, scopes.join(", "));
     print(&format!("{}\n", key.expose()))?;
-    eprintln!("To end it: goto-automation keys revoke {}", key.prefix());
+    eprintln!("To end it: {}", session.screen.typed(&format!("keys revoke {}", key.prefix())));
     Ok(())
 }
 
 async fn revoke(session: &Session, given: &str) -> Result<(), Failure> {
     // A whole key is understood too, since that is what a person finds in a leak.
     let prefix = given.strip_prefix("gta_").unwrap_or(given).split('_').next().unwrap_or_default();
-    match keys::revoke(&session.db, prefix).await? {
-        Some(at) => {
-            let since = session.screen.time(at);
-            print(&format!("The key {prefix} is revoked since {since}. Nothing accepts it any more.\n"))?;
-            Ok(())
-        }
-        None => Err(Failure::failed("There is no key with this prefix. `goto-automation keys list` shows them all.")),
-    }
+    let Some(at) = keys::revoke(&session.db, prefix).await? else {
+        let list = session.screen.typed("keys list");
+        return Err(Failure::failed(format!("There is no key with this prefix. `{list}` shows them all.")));
+    };
+    let since = session.screen.time(at);
+    Ok(print(&format!("The key {prefix} is revoked since {since}. Nothing accepts it any more.\n"))?)
 }
 
 fn listed(screen: &Screen, keys: &[KeyRow]) -> String {
     const COLUMNS: [Column; 6] = [
         Column::fixed("PREFIX"),
         Column::narrowing("NAME", 10),
-        Column::fixed("STATE"),
-        Column::fixed("LAST USED"),
-        Column::narrowing("SCOPES", 10),
+        Column::fixed("STATE").expendable(1),
+        Column::fixed("LAST USED").expendable(2),
+        Column::narrowing("SCOPES", 10).expendable(3),
         Column::optional("MADE"),
     ];
     if keys.is_empty() {
-        return "No API keys yet. Make one: goto-automation keys create --name NAME\n".to_owned();
+        return format!("No API keys yet. Make one: {}\n", screen.typed("keys create --name NAME"));
     }
     let rows: Vec<_> = keys
         .iter()

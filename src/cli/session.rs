@@ -12,14 +12,28 @@ use crate::cli::render::Screen;
 use crate::cli::render::words::capitalised;
 use crate::config::{Config, DatabaseConfig};
 use crate::dev::running::{NotRunning, RunningDev};
-use crate::model::clock;
+use crate::model::{clock, shell};
+
+/// The data folder of `make dev`.
+const USUAL: &str = ".dev";
 
 /// Where a running `dev` is looked for.
 #[derive(Args)]
 pub struct DataDir {
     /// Data folder of a running `dev`, used when nothing else is set.
-    #[arg(long, global = true, value_name = "DIR", default_value = ".dev")]
+    #[arg(long, global = true, value_name = "DIR", default_value = USUAL)]
     pub data_dir: PathBuf,
+}
+
+impl DataDir {
+    /// What commands that are to be typed next need besides: the folder, if it is not the usual one.
+    pub fn flags(&self) -> String {
+        if self.data_dir == Path::new(USUAL) {
+            String::new()
+        } else {
+            format!(" --data-dir {}", shell::quoted(&self.data_dir.display().to_string()))
+        }
+    }
 }
 
 /// A connected command.
@@ -33,14 +47,15 @@ pub struct Session {
 impl Session {
     /// The database of `DATABASE_URL`, connected on first use; without one that of the `dev` that runs in `data_dir`,
     /// which it says.
-    pub async fn open(terminal: &Terminal, data_dir: &Path) -> Result<Self, Failure> {
+    pub async fn open(terminal: &Terminal, data: &DataDir) -> Result<Self, Failure> {
         let config = Config::from_environment()?;
-        let db = match config.database {
-            Some(database) => Database::new(&database)?.pool,
-            None => database_of_dev(data_dir).await?,
+        let (db, flags) = match config.database {
+            Some(database) => (Database::new(&database)?.pool, String::new()),
+            None => (database_of_dev(&data.data_dir).await?, data.flags()),
         };
         let (columns, no_color) = (terminal.columns.as_deref(), terminal.no_color.as_deref());
-        Ok(Self { db, screen: Screen::of_terminal(columns, no_color, clock::now(), config.app.time_zone) })
+        let screen = Screen::of_terminal(columns, no_color, clock::now(), config.app.time_zone);
+        Ok(Self { db, screen: Screen { flags, ..screen } })
     }
 }
 

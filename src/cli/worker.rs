@@ -36,10 +36,15 @@ pub struct WorkerArgs {
 
 pub(super) async fn run(args: WorkerArgs) -> Result<(), Failure> {
     let mut values = Values::from_environment();
-    for (name, value) in [("WORKER_STEPS", args.steps), ("WORKER_CONCURRENCY", args.concurrency)] {
-        if let Some(value) = value {
-            values.set(name, value);
+    for (flag, name, value) in
+        [("--steps", "WORKER_STEPS", args.steps), ("--concurrency", "WORKER_CONCURRENCY", args.concurrency)]
+    {
+        let Some(value) = value else { continue };
+        // An empty variable counts as not set, but who types a flag wants something.
+        if value.trim().is_empty() {
+            return Err(Failure::usage(format!("{flag} is empty. Name steps, or leave it out.")));
         }
+        values.set(name, value);
     }
     let config = values.read()?;
     let settings = config.require_database()?;

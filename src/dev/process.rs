@@ -18,6 +18,7 @@ use super::state::State;
 use crate::app::{self, Database};
 use crate::config::{Config, Values};
 use crate::http;
+use crate::model::shell;
 use crate::queue::Waker;
 use crate::shutdown::Shutdown;
 use crate::telemetry;
@@ -236,8 +237,7 @@ fn simulate_command(data_dir: &Path) -> String {
 }
 
 fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    if text.chars().all(|c| c.is_alphanumeric() || "/._-+".contains(c)) { text } else { format!("'{text}'") }
+    shell::quoted(&path.display().to_string())
 }
 
 fn banner(running: &RunningDev, replaced: &[&str], own_database: bool, data_dir: &Path, simulate: &str) -> String {

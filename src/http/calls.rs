@@ -70,6 +70,11 @@ impl CallsApi {
     ) -> Result<Json<CallPage>, Problem> {
         key.require(Scope::CallsRead)?;
         query::only(request, LIST)?;
+        if let (Some(from), Some(to)) = (&from.0, &to.0)
+            && from.0 > to.0
+        {
+            return Err(Problem::bad_parameter("to", "a time that is not before `from`"));
+        }
         let filter = CallFilter {
             state: state.map(|state| state.as_str().to_owned()),
             external_id: external_id.0,

@@ -21,6 +21,8 @@ use crate::pipeline::call_ended::Rejection;
 /// Status of a health report that says `down`.
 pub const DOWN: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
+/// What poem-openapi calls the type of our ids.
+const UUID: &str = "string_uuid";
 const MEDIA_TYPE: &str = "application/problem+json";
 /// Seconds after which the database may be back.
 const RETRY_AFTER: &str = "5";
@@ -280,7 +282,9 @@ impl From<poem::Error> for Problem {
             return Self::bad_parameter(name, readable(reason));
         }
         if let Some(ParsePathError { reason, .. }) = error.downcast_ref() {
-            return Self::bad_parameter("path", readable(reason));
+            // It calls the parts of a path `param0`, `param1`, ...; those of ours that are UUIDs are named `id`.
+            let name = if reason.contains(UUID) { "id" } else { "path" };
+            return Self::bad_parameter(name, readable(reason));
         }
         if let Some(ReadBodyError::PayloadTooLarge) = error.downcast_ref() {
             return Self::too_large(super::body::LIMIT);
@@ -304,6 +308,8 @@ impl From<poem::Error> for Problem {
 
 /// The reasons of poem-openapi in the words of a person.
 fn readable(reason: &str) -> String {
+    // Of a parameter that may be missing it names its inner type, too.
+    let reason = reason.split(" (occurred while parsing ").next().unwrap_or(reason);
     let number = |text: &str| text.split([',', ')']).next().unwrap_or_default().to_owned();
     if let Some((_, rest)) = reason.split_once("maximum(") {
         format!("at most {}", number(rest))
@@ -312,7 +318,7 @@ fn readable(reason: &str) -> String {
     } else if let Some(rest) = reason.strip_prefix("failed to parse \"") {
         let (kind, why) = rest.split_once("\": ").unwrap_or((rest, ""));
         match kind {
-            "string_uuid" => "an id such as 019b8e2c-7c1b-7c3a-9f21-6d1f0c9a4e11".to_owned(),
+            UUID => "an id such as 019b8e2c-7c1b-7c3a-9f21-6d1f0c9a4e11".to_owned(),
             kind if kind.starts_with("integer") => "a whole number".to_owned(),
             _ => why.to_owned(),
         }

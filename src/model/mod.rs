@@ -10,6 +10,7 @@ pub mod hex;
 pub mod id;
 pub mod outage;
 pub mod price;
+pub mod shell;
 pub mod time;
 pub mod transcript;
 pub mod upstream;

@@ -102,6 +102,16 @@ async fn a_failed_job_says_what_to_type_and_runs_again() {
 }
 
 #[tokio::test]
+async fn a_worker_without_steps_is_wrong_usage() {
+    let product = Product::at_rest(&[]).await;
+    for flag in ["--steps=", "--concurrency= "] {
+        let printed = typed(&product, &["worker", flag]).await;
+        assert_eq!(printed.code, Some(2), "{}", printed.err);
+        assert!(printed.err.contains("is empty. Name steps"), "{}", printed.err);
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_exits_with_1() {
     let product = Product::at_rest(&[]).await;
     for arguments in

@@ -99,11 +99,11 @@ struct RerunJson<'a> {
 
 /// Runs the command.
 pub async fn run(args: CallsArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let session = Session::open(terminal, &args.data.data_dir).await?;
+    let session = Session::open(terminal, &args.data).await?;
     match args.command {
         CallsCommand::List(list) => show_list(&session, list).await,
         CallsCommand::Show { id, transcript, json } => {
-            let call = story::find(&session.db, &id).await?;
+            let call = story::find(&session, &id).await?;
             let story = Story::load(&session.db, call).await?;
             if json {
                 print_json(&StoryJson::new(&story, session.screen.now, transcript))?;
@@ -137,7 +137,7 @@ async fn show_list(session: &Session, args: ListArgs) -> Result<(), Failure> {
 }
 
 async fn run_again(session: &Session, args: &RerunArgs) -> Result<(), Failure> {
-    let call = story::find(&session.db, &args.id).await?;
+    let call = story::find(session, &args.id).await?;
     // Nobody listens in this process, and none is needed: workers look for due jobs at least once a second.
     let waker = Waker::default();
     let run = match rerun(&session.db, &waker, call.id.into(), &args.from, args.send_again).await {
@@ -151,11 +151,9 @@ async fn run_again(session: &Session, args: &RerunArgs) -> Result<(), Failure> {
     }
     let messages =
         if args.send_again { "Messages are sent again to everybody." } else { "Nobody gets a message twice." };
-    let told = format!(
-        "Run {run} begins with {}. All earlier results are kept.\n{messages}\nSee it:  goto-automation calls show {}\n",
-        args.from,
-        handle(&call)
-    );
+    let show = session.screen.typed(&format!("calls show {}", handle(&call)));
+    let told =
+        format!("Run {run} begins with {}. All earlier results are kept.\n{messages}\nSee it:  {show}\n", args.from);
     Ok(print(&told)?)
 }
 
@@ -192,15 +190,16 @@ fn label<'a>(name: Option<&'a str>, number: Option<&'a str>) -> Option<&'a str> 
 
 fn listed(screen: &Screen, calls: &[CallRow], state: Option<&str>, more: bool) -> String {
     const COLUMNS: [Column; 6] = [
-        Column::fixed("STARTED"),
-        Column::narrowing("CALLER", 10),
+        Column::fixed("STARTED").expendable(3),
+        Column::narrowing("CALLER", 10).expendable(2),
+        // What every other command asks for.
         Column::fixed("ID"),
-        Column::fixed("STATE"),
+        Column::fixed("STATE").expendable(1),
         Column::optional("LENGTH"),
         Column::optional("CALLED"),
     ];
     if calls.is_empty() {
-        return nothing(state);
+        return nothing(screen, state);
     }
     let row = |call: &CallRow| {
         let (ink, state) = words::call_state(&call.state);
@@ -220,13 +219,16 @@ fn listed(screen: &Screen, calls: &[CallRow], state: Option<&str>, more: bool) -
         text += &screen.paint(Ink::Grey, &format!("The newest {}; more with --limit.\n", calls.len()));
     }
     let unwell = calls.iter().find(|call| matches!(call.state.as_str(), "failed" | "waiting"));
-    let hint = |call| format!("\nWhat happened and what to do:\n  goto-automation calls show {}\n", handle(call));
+    let hint = |call| screen.hint("What happened and what to do:", &format!("calls show {}", handle(call)));
     text + &unwell.map(hint).unwrap_or_default()
 }
 
-fn nothing(state: Option<&str>) -> String {
+fn nothing(screen: &Screen, state: Option<&str>) -> String {
     match state {
-        None => "No calls yet. They appear when a webhook comes in:\n  goto-automation simulate --count 1\n".to_owned(),
+        None => {
+            let simulate = screen.typed("simulate --count 1");
+            format!("No calls yet. They appear when a webhook comes in:\n  {simulate}\n")
+        }
         Some(state) => format!("No call is `{state}`. Leave out --state to see all calls.\n"),
     }
 }

@@ -50,7 +50,7 @@ fn head(page: &mut Page, screen: &Screen, story: &Story) {
     page.fact("When", &when(screen, call));
     page.fact("Caller", &party(call.caller_name.as_deref(), call.caller_number.as_deref()));
     page.fact("Called", &party(call.called_name.as_deref(), call.called_number.as_deref()));
-    page.fact("Recording", words::recording(&call.recording));
+    page.fact("Recording", words::recording(&call.recording, &call.state));
     if let Some(made) = stood_in(story) {
         page.fact("Made by", &made);
     }
@@ -61,10 +61,10 @@ fn head(page: &mut Page, screen: &Screen, story: &Story) {
 
 /// What no real model has made.
 fn stood_in(story: &Story) -> Option<String> {
-    let heard = |attempt: &&AttemptRow| attempt.step == TRANSCRIBE && attempt.model.is_some();
-    let transcriber = story.attempts.iter().rfind(heard).and_then(|attempt| attempt.model.as_deref());
+    let transcribed = |attempt: &&AttemptRow| attempt.step == TRANSCRIBE && attempt.model.is_some();
+    let listener = story.attempts.iter().rfind(transcribed).and_then(|attempt| attempt.model.as_deref());
     let analyst = story.analysis.as_ref().and_then(|analysis| analysis.model.as_deref());
-    let made = [("transcript", transcriber), ("summary", analyst)];
+    let made = [("transcript", listener), ("summary", analyst)];
     let made: Vec<&str> = made.iter().filter(|(_, model)| *model == Some(MODEL)).map(|(what, _)| *what).collect();
     (!made.is_empty())
         .then(|| format!("{} by a stand-in, not by a real model", words::capitalised(&made.join(" and "))))
@@ -236,7 +236,7 @@ fn next(page: &mut Page, screen: &Screen, story: &Story, transcript: bool) {
             words::count(held, "message")
         );
         page.text(2, Ink::Plain, &sentence);
-        page.command(&format!("goto-automation calls rerun {} --from notify --send-again", handle(&story.call)));
+        page.command(&format!("calls rerun {} --from notify --send-again", handle(&story.call)));
     } else if advised == 0 && open {
         page.text(2, Ink::Plain, "It is being worked on, or starts as soon as a worker is free.");
     } else if advised == 0 {
@@ -244,6 +244,6 @@ fn next(page: &mut Page, screen: &Screen, story: &Story, transcript: bool) {
     }
     if !transcript && story.transcript.is_some() {
         page.text(2, Ink::Plain, "What was said:");
-        page.command(&format!("goto-automation calls show {} --transcript", handle(&story.call)));
+        page.command(&format!("calls show {} --transcript", handle(&story.call)));
     }
 }

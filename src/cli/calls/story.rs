@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use crate::cli::Failure;
 use crate::cli::render::clean;
+use crate::cli::session::Session;
 use crate::model::Transcript;
 use crate::queue::{self, AttemptRow, CallCost, JobFilter, JobRow};
 use crate::store::calls::{self, CallRow};
@@ -61,7 +62,7 @@ impl Story {
 }
 
 /// The call with this id: ours, or the sender's where that names one call only.
-pub async fn find(db: &PgPool, given: &str) -> Result<CallRow, Failure> {
+pub async fn find(Session { db, screen }: &Session, given: &str) -> Result<CallRow, Failure> {
     if let Ok(id) = given.parse::<Uuid>()
         && let Some(call) = calls::get(db, id.into()).await?
     {
@@ -70,8 +71,8 @@ pub async fn find(db: &PgPool, given: &str) -> Result<CallRow, Failure> {
     let mut found = calls::by_external_id(db, given).await?;
     match found.len() {
         0 => {
-            let given = clean(given);
-            Err(Failure::failed(format!("There is no call `{given}`. `goto-automation calls list` shows the newest.")))
+            let (given, list) = (clean(given), screen.typed("calls list"));
+            Err(Failure::failed(format!("There is no call `{given}`. `{list}` shows the newest.")))
         }
         1 => Ok(found.remove(0)),
         several => {

@@ -267,6 +267,27 @@ fn the_list_fits_80_columns() {
     let text = listed(&Screen::for_tests(), &calls[..2], None, false);
     assert_fits(&text);
     insta::assert_snapshot!("list_with_short_ids", text);
+    let narrow = Screen { width: 40, ..Screen::for_tests() };
+    for calls in [&calls[..2], &calls] {
+        let text = listed(&narrow, calls, None, true);
+        assert!(text.lines().all(|line| width_of(line) <= 40), "{text}");
+        assert!(text.contains(&handle(&calls[0])), "{text}");
+    }
+}
+
+#[test]
+fn hints_lead_to_the_same_data_folder() {
+    let screen = Screen { flags: " --data-dir 'my data'".to_owned(), ..Screen::for_tests() };
+    let texts = [
+        listed(&screen, &[call("failed")], None, false),
+        listed(&screen, &[], None, false),
+        page::page(&screen, &waiting(), false),
+        page::page(&screen, &complete(), false),
+    ];
+    for text in texts {
+        let commands = text.replace(" \\\n", "").matches("goto-automation ").count();
+        assert_eq!(text.matches("--data-dir 'my data'").count(), commands, "{text}");
+    }
 }
 
 #[test]

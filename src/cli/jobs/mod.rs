@@ -128,7 +128,7 @@ impl<'a> JobJson<'a> {
 
 /// Runs the command.
 pub async fn run(args: JobsArgs, terminal: &Terminal) -> Result<(), Failure> {
-    let session = Session::open(terminal, &args.data.data_dir).await?;
+    let session = Session::open(terminal, &args.data).await?;
     match args.command {
         JobsCommand::List(list) => show_list(&session, list).await,
         JobsCommand::Show { id, json } => show_one(&session, id, json).await,
@@ -138,7 +138,7 @@ pub async fn run(args: JobsArgs, terminal: &Terminal) -> Result<(), Failure> {
 
 async fn show_list(session: &Session, args: ListArgs) -> Result<(), Failure> {
     let call_id = match &args.call {
-        Some(given) => Some(story::find(&session.db, given).await?.id),
+        Some(given) => Some(story::find(session, given).await?.id),
         None => None,
     };
     // One more than shown tells whether there are more.
@@ -155,7 +155,8 @@ async fn show_list(session: &Session, args: ListArgs) -> Result<(), Failure> {
 
 async fn show_one(session: &Session, id: i64, json: bool) -> Result<(), Failure> {
     let Some(job) = queue::show(&session.db, id).await? else {
-        return Err(Failure::failed(format!("There is no job {id}. `goto-automation jobs list` shows the newest.")));
+        let list = session.screen.typed("jobs list");
+        return Err(Failure::failed(format!("There is no job {id}. `{list}` shows the newest.")));
     };
     let attempts = queue::attempts_of_job(&session.db, id).await?;
     if json {
@@ -205,13 +206,13 @@ fn listed(screen: &Screen, jobs: &[JobRow], filter: &JobFilter, more: bool) -> S
         Column::number("JOB"),
         Column::fixed("STEP"),
         Column::fixed("STATE"),
-        Column::fixed("WHEN"),
-        Column::number("TRIES"),
-        Column::narrowing("REASON", 16),
+        Column::fixed("WHEN").expendable(1),
+        Column::number("TRIES").expendable(3),
+        Column::narrowing("REASON", 16).expendable(2),
         Column::optional("CALL"),
     ];
     if jobs.is_empty() {
-        return nothing(filter);
+        return nothing(screen, filter);
     }
     let row = |job: &JobRow| {
         let (ink, state, at) = words::job_state(screen, job);
@@ -231,13 +232,13 @@ fn listed(screen: &Screen, jobs: &[JobRow], filter: &JobFilter, more: bool) -> S
         text += &screen.paint(Ink::Grey, &format!("The newest {}; more with --limit.\n", jobs.len()));
     }
     let failed = jobs.iter().find(|job| job.state == "failed");
-    let hint = |job: &JobRow| format!("\nWhat happened and what to do:  goto-automation jobs show {}\n", job.id);
+    let hint = |job: &JobRow| screen.hint("What happened and what to do:", &format!("jobs show {}", job.id));
     text + &failed.map(hint).unwrap_or_default()
 }
 
-fn nothing(filter: &JobFilter) -> String {
+fn nothing(screen: &Screen, filter: &JobFilter) -> String {
     if filter.state.is_none() && filter.step.is_none() && filter.call_id.is_none() {
-        return "No jobs yet. Each call that comes in makes some:\n  goto-automation simulate --count 1\n".to_owned();
+        return format!("No jobs yet. Each call that comes in makes some:\n  {}\n", screen.typed("simulate --count 1"));
     }
     "No job is like that. Leave out --state, --step or --call to see more.\n".to_owned()
 }

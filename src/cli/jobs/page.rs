@@ -57,7 +57,7 @@ pub fn page(
     }
     if let Some(call) = call {
         page.text(2, Ink::Plain, "The whole call:");
-        page.command(&format!("goto-automation calls show {}", crate::cli::calls::handle(call)));
+        page.command(&format!("calls show {}", crate::cli::calls::handle(call)));
     }
     page.finish()
 }
@@ -81,7 +81,7 @@ pub fn advice(page: &mut Page, screen: &Screen, job: &JobRow, attempts: &[Attemp
         _ => return false,
     };
     page.text(2, Ink::Plain, &sentence);
-    page.command(&format!("goto-automation jobs retry {}", job.id));
+    page.command(&format!("jobs retry {}", job.id));
     true
 }
 

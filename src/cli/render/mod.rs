@@ -53,6 +53,8 @@ pub struct Screen {
     pub now: DateTime<Utc>,
     /// Zone in which times are written: `TIME_ZONE`.
     pub zone: Tz,
+    /// What every command that is to be typed next needs besides, such as ` --data-dir DIR`.
+    pub flags: String,
 }
 
 impl Screen {
@@ -63,7 +65,21 @@ impl Screen {
         let terminal = || comfy_table::Table::new().width().map(usize::from);
         let is_terminal = std::io::stdout().is_terminal();
         let width = told.or_else(terminal).unwrap_or(DEFAULT_WIDTH).clamp(LEAST_WIDTH, MOST_WIDTH);
-        Self { width, colour: is_terminal && no_color.is_none_or(str::is_empty), now, zone }
+        Self { width, colour: is_terminal && no_color.is_none_or(str::is_empty), now, zone, flags: String::new() }
+    }
+
+    /// A command of this program as it is to be typed here: `calls list`.
+    pub fn typed(&self, arguments: &str) -> String {
+        format!("goto-automation {arguments}{}", self.flags)
+    }
+
+    /// A sentence after an empty line, and the command that follows from it.
+    pub fn hint(&self, sentence: &str, arguments: &str) -> String {
+        let mut page = Page::new(self);
+        page.gap();
+        page.text(0, Ink::Plain, sentence);
+        page.command(arguments);
+        page.finish()
     }
 
     /// The text in that ink, if there are colours.
@@ -125,7 +141,7 @@ impl Screen {
     #[cfg(test)]
     pub fn for_tests() -> Self {
         let now = "2026-11-17T07:04:00Z".parse().expect("a time");
-        Self { width: 80, colour: false, now, zone: chrono_tz::Europe::Berlin }
+        Self { width: 80, colour: false, now, zone: chrono_tz::Europe::Berlin, flags: String::new() }
     }
 }
 

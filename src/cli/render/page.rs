@@ -1,6 +1,6 @@
 //! A page about one thing: a title, sections, facts and wrapped text.
 
-use super::text::{clean, truncate, width_of, wrap};
+use super::text::{clean, command_lines, truncate, width_of, wrap};
 use super::{Ink, Screen};
 
 /// How far everything below a heading is indented.
@@ -25,7 +25,7 @@ impl<'a> Page<'a> {
 
     /// A heading after an empty line.
     pub fn section(&mut self, name: &str) {
-        self.out.push('\n');
+        self.gap();
         self.push(0, Ink::Bold, &clean(name));
     }
 
@@ -58,14 +58,24 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// A command to be typed; a long one goes on after a backslash, so that it can be copied as it stands.
-    pub fn command(&mut self, command: &str) {
+    /// A command of this program to be typed (`calls list`); a long one goes on after a backslash, so that it can be
+    /// copied as it stands. No word of it is ever broken: one that does not fit is left to the terminal.
+    pub fn command(&mut self, arguments: &str) {
         let (first, more) = (INDENT + 2, INDENT + 4);
-        let lines = wrap(&clean(command), self.screen.width.saturating_sub(more + 2));
+        let command = self.screen.typed(arguments);
+        let lines = command_lines(&command, self.screen.width.saturating_sub(more + 2));
         for (index, line) in lines.iter().enumerate() {
             let goes_on = if index + 1 < lines.len() { " \\" } else { "" };
-            self.push(if index == 0 { first } else { more }, Ink::Bold, &format!("{line}{goes_on}"));
+            let indent = if index == 0 { first } else { more };
+            // A long id gets the whole width.
+            let indent = indent.min(self.screen.width.saturating_sub(width_of(line) + goes_on.len()));
+            self.push(indent, Ink::Bold, &format!("{line}{goes_on}"));
         }
+    }
+
+    /// An empty line.
+    pub fn gap(&mut self) {
+        self.out.push('\n');
     }
 
     /// The whole page.
@@ -97,6 +107,18 @@ impl<'a> Page<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commands_keep_their_words_whole() {
+        let screen = Screen { width: 40, flags: " --data-dir 'my  dir'".to_owned(), ..Screen::for_tests() };
+        let mut page = Page::new(&screen);
+        page.command("calls show 01980000-0000-7000-8000-000000000001");
+        insta::assert_snapshot!(page.finish(), @r"
+            goto-automation calls show \
+          01980000-0000-7000-8000-000000000001 \
+              --data-dir 'my  dir'
+        ");
+    }
 
     #[test]
     fn no_line_is_wider_than_the_screen() {

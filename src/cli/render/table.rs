@@ -18,6 +18,8 @@ pub struct Column {
     pub least: Option<usize>,
     /// Left out when it does not fit, before anything is narrowed; the last such column goes first.
     pub optional: bool,
+    /// Left out where even the least widths do not fit, highest rank first; 0 = never.
+    pub rank: u8,
     /// Numbers stand at the right.
     pub right: bool,
 }
@@ -25,22 +27,27 @@ pub struct Column {
 impl Column {
     /// A column that is always shown whole.
     pub const fn fixed(title: &'static str) -> Self {
-        Self { title, least: None, optional: false, right: false }
+        Self { title, least: None, optional: false, rank: 0, right: false }
     }
 
     /// A column of numbers, always shown whole.
     pub const fn number(title: &'static str) -> Self {
-        Self { title, least: None, optional: false, right: true }
+        Self { title, least: None, optional: false, rank: 0, right: true }
     }
 
     /// A column that gives up room down to `least` columns.
     pub const fn narrowing(title: &'static str, least: usize) -> Self {
-        Self { title, least: Some(least), optional: false, right: false }
+        Self { title, least: Some(least), optional: false, rank: 0, right: false }
     }
 
     /// A column that is left out on narrow screens.
     pub const fn optional(title: &'static str) -> Self {
-        Self { title, least: None, optional: true, right: false }
+        Self { title, least: None, optional: true, rank: 0, right: false }
+    }
+
+    /// The same, left out on very narrow screens, after those of a higher rank.
+    pub const fn expendable(self, rank: u8) -> Self {
+        Self { rank, ..self }
     }
 }
 
@@ -114,6 +121,19 @@ fn fit(room: usize, columns: &[Column], rows: &[Vec<Cell>]) -> Vec<Option<usize>
             widths[index] = None;
         }
     }
+    let least = |widths: &[Option<usize>]| {
+        let least = |(index, width): (usize, &Option<usize>)| {
+            width.map(|width| width.min(columns[index].least.unwrap_or(usize::MAX)))
+        };
+        widths.iter().enumerate().map(least).collect::<Vec<_>>()
+    };
+    let mut expendable: Vec<usize> = (0..columns.len()).filter(|index| columns[*index].rank > 0).collect();
+    expendable.sort_by_key(|index| columns[*index].rank);
+    while total(&least(&widths)) > room
+        && let Some(index) = expendable.pop()
+    {
+        widths[index] = None;
+    }
     // One column at a time off the widest that may still give, so that several shrink alike.
     while total(&widths) > room {
         let spare =
@@ -157,6 +177,18 @@ mod tests {
          7  Dana of t…  Failed
         12  [31mEve     Failed
         ");
+    }
+
+    #[test]
+    fn a_very_narrow_screen_leaves_out_by_rank() {
+        const EXPENDABLE: [Column; 3] =
+            [Column::fixed("A").expendable(1), Column::fixed("B").expendable(2), Column::fixed("C")];
+        let row = [["aaaa", "bbbb", "cccc"].map(Cell::plain).to_vec()];
+        let at = |width| table(&Screen { width, ..Screen::for_tests() }, &EXPENDABLE, &row);
+        assert_eq!(at(16), "A     B     C\naaaa  bbbb  cccc\n");
+        assert_eq!(at(15), "A     C\naaaa  cccc\n");
+        assert_eq!(at(9), "C\ncccc\n");
+        assert_eq!(at(3), "C\ncccc\n", "what is left is never cut");
     }
 
     #[test]

@@ -45,6 +45,36 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// A command in lines of at most so many columns. Its words, with what stands in their single quotes, stay whole even
+/// where they are wider.
+pub fn command_lines(command: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in shell_words(command) {
+        let last = lines.last_mut().expect("there is always a line");
+        if last.is_empty() {
+            last.push_str(word);
+        } else if width_of(last) + 1 + width_of(word) <= width {
+            last.push(' ');
+            last.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+/// Words between blanks that are not in single quotes; outside of them a backslash takes the next character as it is.
+fn shell_words(command: &str) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    let blank = move |c: char| {
+        let taken = std::mem::take(&mut escaped);
+        escaped = c == '\\' && !quoted && !taken;
+        quoted ^= c == '\'' && !taken;
+        c == ' ' && !quoted && !taken
+    };
+    command.split(blank).filter(|word| !word.is_empty())
+}
+
 /// Breaks the last line while it is too long.
 fn break_last(lines: &mut Vec<String>, width: usize) {
     while let Some(last) = lines.last_mut().filter(|last| width_of(last) > width) {
@@ -92,6 +122,12 @@ mod tests {
     #[case("ab cdefgh i", 4, &["ab", "cdef", "gh i"])]
     fn lines_break_at_blanks(#[case] text: &str, #[case] width: usize, #[case] expected: &[&str]) {
         assert_eq!(wrap(text, width), expected);
+    }
+
+    #[test]
+    fn commands_break_between_words_of_the_shell() {
+        let command = r"calls show 0123456789 --data-dir 'it'\''s  a dir'";
+        assert_eq!(command_lines(command, 12), ["calls show", "0123456789", "--data-dir", r"'it'\''s  a dir'"]);
     }
 
     #[test]

@@ -91,11 +91,12 @@ pub fn channel(channel: &str) -> String {
     if channel == "email" { "E-mail".to_owned() } else { capitalised(channel) }
 }
 
-/// What there is to hear.
-pub fn recording(state: &str) -> &str {
-    match state {
+/// What there is to hear of a call in this state.
+pub fn recording<'a>(recording: &'a str, call_state: &str) -> &'a str {
+    match recording {
         "available" => "Available",
         "none" => "None, the call was not recorded",
+        "pending" if call_state == "failed" => "Not downloaded: it failed",
         "pending" => "Not downloaded yet",
         "expired" => "Deleted by age",
         "erased" => "Erased on request",
@@ -217,6 +218,14 @@ mod tests {
     #[case(248_000, "4 min 8 s")]
     fn attempts_are_told_to_a_tenth(#[case] milliseconds: u64, #[case] expected: &str) {
         assert_eq!(duration(Duration::from_millis(milliseconds)), expected);
+    }
+
+    #[rstest]
+    #[case("pending", "waiting", "Not downloaded yet")]
+    #[case("pending", "failed", "Not downloaded: it failed")]
+    #[case("available", "failed", "Available")]
+    fn a_recording_that_failed_says_so(#[case] state: &str, #[case] call_state: &str, #[case] expected: &str) {
+        assert_eq!(recording(state, call_state), expected);
     }
 
     #[rstest]

@@ -76,7 +76,7 @@ pub async fn run(args: SimulateArgs) -> Result<(), Failure> {
     let client = http_client::client()?;
     let mut bodies = bodies(&args, &target, &client).await?;
     let report = send_all(&args, &target, &client, &mut bodies).await;
-    print(&report.told(bodies.last_id(), target.outbox_url.as_deref()))?;
+    print(&report.told(bodies.last_id(), target.outbox_url.as_deref(), &args.data.flags()))?;
     // What was refused, and why, has just been told.
     if report.all_taken() { Ok(()) } else { Err(Failure::failed("")) }
 }

@@ -38,8 +38,8 @@ impl Report {
         self.refused.is_empty()
     }
 
-    /// The report, and where to look next.
-    pub fn told(&self, last_id: Option<String>, outbox_url: Option<&str>) -> String {
+    /// The report, and where to look next; `flags` lead the next command to the same `dev`.
+    pub fn told(&self, last_id: Option<String>, outbox_url: Option<&str>, flags: &str) -> String {
         let refused: usize = self.refused.values().sum();
         let sent = self.accepted + self.duplicates + self.ignored + refused;
         let mut text = format!(
@@ -64,7 +64,7 @@ impl Report {
                 Some(id) if self.accepted == 1 && sent == 1 => format!("calls show {id}"),
                 _ => "calls list".to_owned(),
             };
-            let _ = writeln!(text, "\nWhat becomes of them:  goto-automation {command}");
+            let _ = writeln!(text, "\nWhat becomes of them:  goto-automation {command}{flags}");
             if let Some(url) = outbox_url {
                 let _ = writeln!(text, "Their messages:        {url}");
             }
@@ -100,13 +100,13 @@ mod tests {
         report.add(Some(answer(Verdict::Refused("401 invalid_signature: No.".to_owned()), 1)));
         report.add(None);
         assert!(!report.all_taken());
-        insta::assert_snapshot!(report.told(Some("sim-1-0001".to_owned()), Some("http://127.0.0.1:8000/dev/outbox")), @r"
+        insta::assert_snapshot!(report.told(Some("sim-1-0001".to_owned()), Some("http://127.0.0.1:8000/dev/outbox"), " --data-dir /d"), @r"
         24 webhooks sent in 2.1 s: 20 accepted, 1 duplicate, 1 ignored, 2 refused.
           1 x 401 invalid_signature: No.
           1 x not sent: an error of our own
         Answer times: p50 9 ms, p95 19 ms.
 
-        What becomes of them:  goto-automation calls list
+        What becomes of them:  goto-automation calls list --data-dir /d
         Their messages:        http://127.0.0.1:8000/dev/outbox
         ");
     }
@@ -115,7 +115,7 @@ mod tests {
     fn a_single_call_is_named() {
         let mut report = Report::default();
         report.add(Some(answer(Verdict::Accepted, 4)));
-        assert!(report.told(Some("sim-1-0001".to_owned()), None).contains("calls show sim-1-0001"));
+        assert!(report.told(Some("sim-1-0001".to_owned()), None, "").contains("calls show sim-1-0001"));
     }
 
     #[test]

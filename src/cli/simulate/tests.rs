@@ -55,7 +55,7 @@ async fn all_are_sent_and_counted() {
     let mut bodies = Bodies::of_recordings(Vec::new());
     let report = send_all(&args, &Arc::new(target), &http_client::client().unwrap(), &mut bodies).await;
     assert!(!report.all_taken());
-    let told = report.told(bodies.last_id(), None);
+    let told = report.told(bodies.last_id(), None, "");
     assert!(told.starts_with("6 webhooks sent in "), "{told}");
     assert!(told.contains(": 4 accepted, 1 duplicate, 1 refused.\n  1 x 401 invalid_signature\n"), "{told}");
 }
