@@ -75,7 +75,9 @@ impl Piece {
                     words.push_str(sentence);
                     *segment_end = end;
                 }
-                _ => segments.push((self.start_ms + self.snapped(start), end, sentence.to_owned())),
+                // Where the voice of the piece begins is known.
+                None => segments.push((self.start_ms + start, end, sentence.to_owned())),
+                Some(_) => segments.push((self.start_ms + self.snapped(start), end, sentence.to_owned())),
             }
         }
         segments

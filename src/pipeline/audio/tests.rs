@@ -117,6 +117,13 @@ fn what_is_no_sound_is_refused_with_a_reason() {
 }
 
 #[test]
+fn the_first_words_of_a_piece_begin_with_its_voice() {
+    let voiced_ms = vec![(200, 760), (920, 4_000)];
+    let piece = Piece { channel: 0, rate: 8_000, start_ms: 1_000, samples: Vec::new(), voiced_ms };
+    assert_eq!(piece.spread("Hello there.")[0].0, 1_200);
+}
+
+#[test]
 fn a_piece_is_a_wav_file_of_its_own() {
     let piece = Piece { channel: 0, rate: 8_000, start_ms: 0, samples: vec![1, -2, 3], voiced_ms: vec![(0, 1)] };
     let wav = piece.to_wav().unwrap();
