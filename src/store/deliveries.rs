@@ -30,8 +30,8 @@ pub struct DeliveryRow {
     pub updated_at: DateTime<Utc>,
 }
 
-/// Makes the ledger's rows of a call, one per destination; those that exist stay as they are. Gives back all that are
-/// not sent yet.
+/// Makes the ledger's rows of a call, one per destination; those that exist stay as they are. Gives back those of these
+/// destinations that are not sent yet: who is no longer named is told no more.
 pub async fn plan(
     db: &PgPool,
     fence: Fence,
@@ -66,9 +66,13 @@ pub async fn plan(
         .execute(&mut *transaction)
         .await?;
         let open = sqlx::query_scalar!(
-            "SELECT id FROM deliveries WHERE call_id = $1 AND round = $2 AND state <> 'sent' ORDER BY id",
+            "SELECT d.id FROM deliveries d
+             JOIN unnest($3::text[], $4::text[]) AS named (channel, destination) USING (channel, destination)
+             WHERE d.call_id = $1 AND d.round = $2 AND d.state <> 'sent' ORDER BY d.id",
             call_id.0,
-            round
+            round,
+            &channels,
+            &names
         )
         .fetch_all(&mut *transaction)
         .await?;

@@ -125,6 +125,27 @@ async fn a_call_run_again_keeps_what_was_and_sends_nothing_unless_asked() {
 }
 
 #[tokio::test]
+async fn who_was_taken_out_of_the_settings_is_told_no_more() {
+    let mut product =
+        Product::start_with(&[("NOTIFICATION_EMAIL_RECIPIENTS", "gone@example.com,team@example.com")]).await;
+    let id = product.ring("appointment").await;
+    product.until(id, "completed").await;
+    sqlx::query("UPDATE deliveries SET state = 'failed' WHERE destination = 'gone@example.com'")
+        .execute(product.pool())
+        .await
+        .unwrap();
+    product.set(&[("NOTIFICATION_EMAIL_RECIPIENTS", "team@example.com,new@example.com")]);
+    product.work();
+    rerun(product.pool(), &product.waker, id, "notify", false).await.unwrap();
+    product.drain().await;
+    assert_eq!(product.call(id).await.state_reason, None, "nothing failed for somebody who is gone");
+    let told: Vec<String> = product.standins.outbox.mail().into_iter().flat_map(|mail| mail.to).collect();
+    let times = |name: &str| told.iter().filter(|to| to.as_str() == name).count();
+    let all = ["gone@example.com", "team@example.com", "new@example.com"].map(times);
+    assert_eq!(all, [1, 1, 1], "the one who was added hears of it, nobody else again");
+}
+
+#[tokio::test]
 async fn a_call_without_a_recording_ends_quietly_unless_told_otherwise() {
     let product = Product::start().await;
     let quiet = product.ring_with(None).await;

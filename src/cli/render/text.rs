@@ -31,15 +31,7 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
-        let last = lines.last_mut().expect("there is always a line");
-        if last.is_empty() {
-            last.push_str(word);
-        } else if width_of(last) + 1 + width_of(word) <= width {
-            last.push(' ');
-            last.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
+        add(&mut lines, word, width);
         break_last(&mut lines, width);
     }
     lines
@@ -50,17 +42,22 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
 pub fn command_lines(command: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in shell_words(command) {
-        let last = lines.last_mut().expect("there is always a line");
-        if last.is_empty() {
-            last.push_str(word);
-        } else if width_of(last) + 1 + width_of(word) <= width {
-            last.push(' ');
-            last.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
+        add(&mut lines, word, width);
     }
     lines
+}
+
+/// Puts a word behind the last line, or into a new one where it does not fit.
+fn add(lines: &mut Vec<String>, word: &str, width: usize) {
+    let last = lines.last_mut().expect("there is always a line");
+    if last.is_empty() {
+        last.push_str(word);
+    } else if width_of(last) + 1 + width_of(word) <= width {
+        last.push(' ');
+        last.push_str(word);
+    } else {
+        lines.push(word.to_owned());
+    }
 }
 
 /// Words between blanks that are not in single quotes; outside of them a backslash takes the next character as it is.
