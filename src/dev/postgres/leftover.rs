@@ -78,6 +78,9 @@ fn is_server_of(process: Pid, data: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
     use super::*;
 
     fn cluster_of(process: u32) -> tempfile::TempDir {
@@ -104,12 +107,16 @@ mod tests {
     #[tokio::test]
     async fn a_server_of_an_earlier_run_is_stopped() {
         let data = cluster_of(0);
-        let mut server = Command::new("sh")
-            .args(["-c", "read line", "-D"])
+        // A shell in the background ignores SIGINT, and so would what it starts: a real server does not.
+        let mut server = Command::new("env")
+            .args(["--default-signal=INT", "sh", "-c", "echo up; read line", "-D"])
             .arg(data.path())
-            .stdin(std::process::Stdio::piped())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        let mut up = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut up).unwrap();
         fs::write(data.path().join("postmaster.pid"), server.id().to_string()).unwrap();
         stop(data.path()).await.unwrap();
         assert!(!server.wait().unwrap().success());
