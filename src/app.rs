@@ -16,6 +16,7 @@ use crate::config::{Config, DatabaseConfig};
 use crate::http::health::{Component, Look, Parts, Status};
 use crate::http::{self, Doors};
 use crate::model::database_is_away;
+use crate::pipeline::intake::Intake;
 use crate::pipeline::{ANALYZE, DOWNLOAD, NOTIFY, PipelineSettings, Rooms, TRANSCRIBE, runner};
 use crate::providers::{http_client, language_model::LanguageModel, recordings::Recordings, speech::Speech};
 use crate::queue::{Waker, Workers};
@@ -148,7 +149,8 @@ pub fn doors(config: &Config, database: &Database, waker: Waker) -> anyhow::Resu
         slack: set(config.slack.is_some(), "Not set up."),
         email: set(config.email.is_some(), "Not set up."),
     };
-    Ok(Doors { db: database.pool.clone(), waker, secrets: config.webhook.secrets.clone(), parts })
+    let (db, secrets) = (database.pool.clone(), config.webhook.secrets.clone());
+    Ok(Doors { intake: Intake::new(db.clone(), waker), db, secrets, parts })
 }
 
 /// Serves routes on a bound listener until `shutdown`.

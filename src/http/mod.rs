@@ -36,7 +36,7 @@ use secrecy::SecretString;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::queue::Waker;
+use crate::pipeline::intake::Intake;
 use problem::Problem;
 
 /// Silent connections are closed after this time.
@@ -48,8 +48,8 @@ const HTTP2_STREAMS: u32 = 100;
 pub struct Doors {
     /// Database.
     pub db: PgPool,
-    /// Who is told of new jobs.
-    pub waker: Waker,
+    /// Where webhooks go.
+    pub intake: Intake,
     /// Secrets of the signed webhook; none = it is off.
     pub secrets: Vec<SecretString>,
     /// What `/health` tells of the parts that it does not look at by itself.
@@ -58,8 +58,8 @@ pub struct Doors {
 
 /// THE route table.
 pub fn routes(doors: Doors) -> impl Endpoint + 'static {
-    let Doors { db, waker, secrets, parts } = doors;
-    let call_ended = webhook::CallEnded { db: db.clone(), waker, secrets };
+    let Doors { db, intake, secrets, parts } = doors;
+    let call_ended = webhook::CallEnded { intake, secrets };
     let document = openapi::document();
     Route::new()
         .at("/webhooks/goto/call-ended", allow("POST", post(call_ended)))

@@ -9,14 +9,12 @@ use poem::http::{StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
 use secrecy::SecretString;
 use serde::Serialize;
-use sqlx::PgPool;
 use tokio::time::timeout;
 
 use super::problem::Problem;
 use super::{body, signature};
 use crate::model::CallId;
-use crate::pipeline::intake::{self, Received};
-use crate::queue::Waker;
+use crate::pipeline::intake::{self, Intake, Received};
 
 /// The sender hears of a database that is away within 2 s of its last byte.
 const INTAKE_LIMIT: Duration = Duration::from_millis(1_800);
@@ -24,9 +22,7 @@ const INTAKE_LIMIT: Duration = Duration::from_millis(1_800);
 /// The door for signed webhooks.
 pub struct CallEnded {
     /// Where events go.
-    pub db: PgPool,
-    /// Who is told of the first job.
-    pub waker: Waker,
+    pub intake: Intake,
     /// None, one, or two while rotating.
     pub secrets: Vec<SecretString>,
 }
@@ -53,7 +49,7 @@ impl Endpoint for CallEnded {
         if !is_json(request.header(header::CONTENT_TYPE)) {
             return Err(Problem::unsupported_media_type().into());
         }
-        let received = timeout(INTAKE_LIMIT, intake::receive(&self.db, &self.waker, intake::SIGNED, &body)).await;
+        let received = timeout(INTAKE_LIMIT, self.intake.receive(intake::SIGNED, body)).await;
         let received = received.map_err(|_| Problem::database_unavailable())?.map_err(Problem::from)?;
         let receipt = receipt(received)?;
         metrics::counter!("webhook_events_total", "status" => receipt.status).increment(1);

@@ -1,10 +1,15 @@
-//! Intake: a signed body becomes an event, a call and the call's first job, in one transaction.
+//! Intake: a signed body becomes an event, a call and the call's first job, in one transaction. Bodies that come at the
+//! same time share their commit ([`group`]).
 
+mod group;
+
+use bytes::Bytes;
 use sqlx::{Connection, PgConnection, PgPool};
 
+use self::group::{Arrival, Fate, Group};
 use super::call_ended::{self, Event, Rejection};
 use super::{DOWNLOAD, NOTIFY};
-use crate::model::{CallId, NewCall, RecordingState};
+use crate::model::{CallId, RecordingState};
 use crate::queue::{self, NewJob, Waker};
 use crate::store;
 
@@ -42,66 +47,81 @@ pub enum Received {
     Rejected(Rejection),
 }
 
-/// Takes in a body whose sender is known to be who they say. May be repeated with the same body: the second time it is
-/// a duplicate. When this future is dropped in the middle, nothing is written, or (during the commit) everything.
-pub async fn receive(db: &PgPool, waker: &Waker, source: &str, body: &[u8]) -> Result<Received, sqlx::Error> {
-    let event = call_ended::parse(body);
-    let mut connection = store::Guarded::acquire(db).await?;
-    let mut transaction = connection.begin().await?;
-    let mut first_step = None;
-    let received = match event {
-        Ok(Event::CallEnded(call)) => {
-            let (received, step) = take_call(&mut transaction, source, body, call).await?;
-            first_step = step;
-            received
-        }
-        Ok(Event::Other { event_type }) => {
-            store::events::insert(&mut transaction, source, body, "ignored", Some(&event_type), None).await?;
-            Received::Ignored { event_type }
-        }
-        Err(rejection) => {
-            let reason = rejection.to_string();
-            store::events::insert(&mut transaction, source, body, "rejected", Some(&reason), None).await?;
-            Received::Rejected(rejection)
-        }
-    };
-    transaction.commit().await?;
-    connection.release();
-    if let Some(step) = first_step {
-        waker.wake(step);
+/// Takes bodies in. One per process; clones share their commits.
+#[derive(Clone)]
+pub struct Intake {
+    db: PgPool,
+    waker: Waker,
+    group: Group,
+}
+
+impl Intake {
+    /// Begins its tasks, which end with the last clone. Call it within a tokio runtime.
+    pub fn new(db: PgPool, waker: Waker) -> Self {
+        let group = Group::new(db.clone(), waker.clone());
+        Self { db, waker, group }
     }
-    Ok(received)
+
+    /// Takes in a body whose sender is known to be who they say. May be repeated with the same body: the second time it
+    /// is a duplicate. When this future is dropped in the middle, nothing is written, or (during the commit) everything.
+    pub async fn receive(&self, source: &'static str, body: Bytes) -> Result<Received, sqlx::Error> {
+        match call_ended::parse(&body) {
+            Ok(Event::CallEnded(call)) => {
+                self.take_call(Arrival { id: CallId::fresh(), source, body, call: Box::new(call) }).await
+            }
+            Ok(Event::Other { event_type }) => {
+                self.keep(source, &body, "ignored", &event_type).await?;
+                Ok(Received::Ignored { event_type })
+            }
+            Err(rejection) => {
+                self.keep(source, &body, "rejected", &rejection.to_string()).await?;
+                Ok(Received::Rejected(rejection))
+            }
+        }
+    }
+
+    async fn take_call(&self, arrival: Arrival) -> Result<Received, sqlx::Error> {
+        match self.group.commit(arrival).await? {
+            Fate::New { call_id, external_id } => Ok(Received::Accepted { call_id, external_id }),
+            Fate::Known(arrival) => self.take_known_call(&arrival).await,
+        }
+    }
+
+    /// Keeps a body that makes no work.
+    async fn keep(&self, source: &str, body: &[u8], verdict: &str, detail: &str) -> Result<(), sqlx::Error> {
+        let mut connection = store::Guarded::acquire(&self.db).await?;
+        store::events::insert(&mut connection, source, body, verdict, Some(detail), None).await?;
+        connection.release();
+        Ok(())
+    }
+
+    async fn take_known_call(&self, arrival: &Arrival) -> Result<Received, sqlx::Error> {
+        let mut connection = store::Guarded::acquire(&self.db).await?;
+        let mut transaction = connection.begin().await?;
+        let (call_id, is_recorded_now) = take_known_call(&mut transaction, arrival).await?;
+        transaction.commit().await?;
+        connection.release();
+        if is_recorded_now {
+            self.waker.wake(DOWNLOAD);
+        }
+        Ok(Received::Duplicate { call_id, external_id: arrival.call.external_id.clone() })
+    }
 }
 
-/// Gives back the step to wake, too.
-async fn take_call(
-    db: &mut PgConnection,
-    source: &str,
-    body: &[u8],
-    call: NewCall,
-) -> Result<(Received, Option<&'static str>), sqlx::Error> {
-    let Some(call_id) = store::calls::insert(db, source, &call).await? else {
-        return take_known_call(db, source, body, call).await;
-    };
-    store::events::insert(db, source, body, "accepted", None, Some(call_id)).await?;
-    let step = if call.recording_url.is_some() { DOWNLOAD } else { NOTIFY };
-    queue::enqueue(db, &[NewJob::new(step, call_id, FIRST_RUN)]).await?;
-    Ok((Received::Accepted { call_id, external_id: call.external_id }, Some(step)))
+/// The step that a new call begins with.
+fn first_step(arrival: &Arrival) -> &'static str {
+    if arrival.call.recording_url.is_some() { DOWNLOAD } else { NOTIFY }
 }
 
-async fn take_known_call(
-    db: &mut PgConnection,
-    source: &str,
-    body: &[u8],
-    call: NewCall,
-) -> Result<(Received, Option<&'static str>), sqlx::Error> {
+/// Keeps a later body for a known call, and begins a new run if it brings a recording to a call without one.
+async fn take_known_call(db: &mut PgConnection, arrival: &Arrival) -> Result<(CallId, bool), sqlx::Error> {
+    let Arrival { source, body, call, .. } = arrival;
     let find = async |db: &mut PgConnection| {
         store::calls::find(db, source, &call.external_id).await?.ok_or(sqlx::Error::RowNotFound)
     };
     let mut known = find(db).await?;
     let call_id = CallId(known.id);
     store::events::insert(db, source, body, "duplicate", None, Some(call_id)).await?;
-    let mut step = None;
     if let Some(url) = &call.recording_url
         && known.recording == NO_RECORDING
     {
@@ -113,8 +133,8 @@ async fn take_known_call(
             queue::cancel_open_of_call(db, known.id).await?;
             let run = store::calls::attach_recording(db, call_id, url).await?;
             queue::enqueue(db, &[NewJob::new(DOWNLOAD, call_id, run)]).await?;
-            step = Some(DOWNLOAD);
+            return Ok((call_id, true));
         }
     }
-    Ok((Received::Duplicate { call_id, external_id: call.external_id }, step))
+    Ok((call_id, false))
 }

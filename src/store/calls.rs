@@ -1,6 +1,8 @@
 //! `calls`: who, when, and where it stands. `state`, `state_reason` and `waiting_until` are written by the trigger in
 //! `migrations/0002_jobs.sql`, in the same transaction as the job that moves them.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -51,35 +53,48 @@ pub struct CallRow {
     pub occurred_at: DateTime<Utc>,
 }
 
-/// Makes a call; `None` if its source has told of it before.
+/// Makes calls, each with the id that it is to have and its source; tells which are new. The others are known to their
+/// source. No two may have the same source and external id.
 pub async fn insert(
     db: &mut PgConnection,
-    source: &str,
-    call: &NewCall,
-) -> std::result::Result<Option<CallId>, sqlx::Error> {
-    let recording = if call.recording_url.is_some() { "pending" } else { "none" };
-    let id = sqlx::query_scalar!(
+    calls: &[(CallId, &str, &NewCall)],
+) -> std::result::Result<HashSet<CallId>, sqlx::Error> {
+    let column = |of: fn(&NewCall) -> Option<&str>| -> Vec<Option<String>> {
+        calls.iter().map(|(_, _, call)| of(call).map(ToOwned::to_owned)).collect()
+    };
+    let ids: Vec<Uuid> = calls.iter().map(|(id, _, _)| id.0).collect();
+    let sources: Vec<String> = calls.iter().map(|(_, source, _)| (*source).to_owned()).collect();
+    let external_ids: Vec<String> = calls.iter().map(|(_, _, call)| call.external_id.clone()).collect();
+    let directions: Vec<String> = calls.iter().map(|(_, _, call)| call.direction.as_str().to_owned()).collect();
+    let starts: Vec<Option<DateTime<Utc>>> = calls.iter().map(|(_, _, call)| call.started_at).collect();
+    let ends: Vec<Option<DateTime<Utc>>> = calls.iter().map(|(_, _, call)| call.ended_at).collect();
+    let durations: Vec<Option<i32>> = calls.iter().map(|(_, _, call)| call.duration_seconds).collect();
+    let new = sqlx::query_scalar!(
         "INSERT INTO calls (id, source, external_id, direction, caller_name, caller_number, called_name, called_number,
              started_at, ended_at, duration_seconds, recording, recording_url)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+         SELECT id, source, external_id, direction, caller_name, caller_number, called_name, called_number,
+             started_at, ended_at, duration_seconds, CASE WHEN url IS NULL THEN 'none' ELSE 'pending' END, url
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                 $9::timestamptz[], $10::timestamptz[], $11::int[], $12::text[])
+             AS t (id, source, external_id, direction, caller_name, caller_number, called_name, called_number,
+                 started_at, ended_at, duration_seconds, url)
          ON CONFLICT (source, external_id) DO NOTHING RETURNING id",
-        CallId::fresh().0,
-        source,
-        call.external_id,
-        call.direction.as_str(),
-        call.caller.name,
-        call.caller.number,
-        call.called.name,
-        call.called.number,
-        call.started_at,
-        call.ended_at,
-        call.duration_seconds,
-        recording,
-        call.recording_url
+        &ids,
+        &sources,
+        &external_ids,
+        &directions,
+        &column(|call| call.caller.name.as_deref()) as &[Option<String>],
+        &column(|call| call.caller.number.as_deref()) as &[Option<String>],
+        &column(|call| call.called.name.as_deref()) as &[Option<String>],
+        &column(|call| call.called.number.as_deref()) as &[Option<String>],
+        &starts as &[Option<DateTime<Utc>>],
+        &ends as &[Option<DateTime<Utc>>],
+        &durations as &[Option<i32>],
+        &column(|call| call.recording_url.as_deref()) as &[Option<String>]
     )
-    .fetch_optional(db)
+    .fetch_all(db)
     .await?;
-    Ok(id.map(CallId))
+    Ok(new.into_iter().map(CallId).collect())
 }
 
 /// The call that the sender knows by this id.

@@ -1,7 +1,8 @@
 //! Operators and senders who act on one call at the same moment, and what the ledger says when a job ends by itself.
 
 use goto_automation::model::{CallId, DeliveryId, Fence, JobId};
-use goto_automation::pipeline::{intake, rerun};
+use goto_automation::pipeline::intake::{self, Intake};
+use goto_automation::pipeline::rerun;
 use goto_automation::queue::{self, Retried};
 use goto_automation::store;
 use goto_automation::store::deliveries::DeliveryRow;
@@ -82,9 +83,8 @@ async fn two_bodies_that_bring_the_same_recording_begin_one_run() {
         let data = json!({"call_id": "late-recording", "direction": "inbound", "recording_url": url});
         json!({"event_type": "call.ended", "data": data}).to_string()
     };
-    let receive = async |url: Option<&str>| {
-        intake::receive(product.pool(), &product.waker, intake::SIGNED, body(url).as_bytes()).await
-    };
+    let intake = Intake::new(product.pool().clone(), product.waker.clone());
+    let receive = async |url: Option<&str>| intake.receive(intake::SIGNED, body(url).into()).await;
     receive(None).await.unwrap();
     let id: uuid::Uuid = sqlx::query_scalar("SELECT id FROM calls").fetch_one(product.pool()).await.unwrap();
     let url = Some("https://recordings.example.com/1.wav");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use goto_automation::http::health::{Component, Parts, Status};
 use goto_automation::http::{self, Doors};
 use goto_automation::model::ApiKey;
+use goto_automation::pipeline::intake::Intake;
 use goto_automation::providers::http_client;
 use goto_automation::queue::Waker;
 use goto_automation::store;
@@ -53,7 +54,8 @@ impl FrontDoor {
             email: Component::ok(),
         };
         let secrets = secrets.iter().map(|secret| (*secret).into()).collect();
-        let routes = http::routes(Doors { db: db.clone(), waker: Waker::default(), secrets, parts });
+        let routes =
+            http::routes(Doors { db: db.clone(), intake: Intake::new(db.clone(), Waker::default()), secrets, parts });
         let stop = CancellationToken::new();
         tokio::spawn(http::serve(listener, routes, stop.clone(), Duration::from_secs(1)));
         let client = http_client::client().unwrap();
