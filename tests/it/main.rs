@@ -18,3 +18,4 @@ mod support;
 mod takeover;
 mod upstreams;
 mod webhook;
+mod webhook_groups;
