@@ -210,14 +210,22 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
             AS t (id, token, state, outcome, delay, deadline, class, message, result, request_id, model, input_tokens,
                 output_tokens, audio_seconds, cost)
         ),
-        -- No "state = 'running'" here: it would walk the dead entries of that partial index for each row (ADR 0001).
+        -- Looked up one by one, by id alone: a join may scan the table under a plan that was made while it was small, and
+        -- "state = 'running'" would walk the dead entries of that partial index for each row (ADR 0001).
         l AS MATERIALIZED (
-            SELECT e.*, j.worker, j.claimed_at, j.starts, j.call_id, j.step,
+            SELECT e.*, j.worker, j.claimed_at, j.starts, j.call_id, j.run, j.step,
                    e.deadline IS NOT NULL
                        AND now() - coalesce(j.waiting_since, now()) >= make_interval(secs => e.deadline) AS overdue
-            FROM jobs j JOIN e ON j.id = e.id
-            WHERE j.lease_token = e.token
-            ORDER BY j.id FOR UPDATE OF j
+            FROM (SELECT * FROM e ORDER BY id) e CROSS JOIN LATERAL (
+                SELECT * FROM jobs WHERE jobs.id = e.id AND jobs.lease_token = e.token FOR UPDATE) j
+        ),
+        n AS (
+            INSERT INTO jobs (step, call_id, target, run, critical)
+            SELECT x.step, x.call_id, x.target, x.run, x.critical
+            FROM unnest($16::bigint[], $17::bigint[], $18::text[], $19::uuid[], $20::uuid[], $21::int[], $22::bool[])
+                AS x (owner, token, step, call_id, target, run, critical)
+            WHERE (x.owner, x.token) IN (SELECT id, token FROM l)
+            ON CONFLICT DO NOTHING RETURNING call_id, run
         ),
         u AS (
             UPDATE jobs j SET
@@ -235,16 +243,9 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
                               ELSE l.message END,
                 result = coalesce(l.result, j.result),
                 lease_token = NULL, lease_until = NULL,
+                handed_on = l.state = 'completed' AND (l.call_id, l.run) IN (SELECT call_id, run FROM n),
                 finished_at = CASE WHEN l.state = 'available' AND NOT l.overdue THEN NULL ELSE now() END
             FROM l WHERE j.id = l.id RETURNING j.id
-        ),
-        n AS (
-            INSERT INTO jobs (step, call_id, target, run, critical)
-            SELECT x.step, x.call_id, x.target, x.run, x.critical
-            FROM unnest($16::bigint[], $17::bigint[], $18::text[], $19::uuid[], $20::uuid[], $21::int[], $22::bool[])
-                AS x (owner, token, step, call_id, target, run, critical)
-            WHERE (x.owner, x.token) IN (SELECT id, token FROM l)
-            ON CONFLICT DO NOTHING
         ),
         a AS (
             INSERT INTO job_attempts (job_id, attempt, call_id, step, worker, token, started_at, ended_at, outcome,
