@@ -10,7 +10,8 @@ use super::{NOTIFY, Rooms};
 use crate::channels::{Channel, SendError};
 use crate::config::OnUnknown;
 use crate::model::{
-    ActionItem, Analysis, CallBrief, CallId, DeliveryId, DeliveryState, Direction, Envelope, Fault, Party, clock,
+    ActionItem, Analysis, CallBrief, CallId, DeliveryId, DeliveryState, Direction, Envelope, FailureClass, Fault,
+    Party, clock,
 };
 use crate::queue::{Backoff, Done, Failure, Job, Lease, NewJob, StepError, StepPolicy};
 use crate::store::calls::CallRow;
@@ -76,7 +77,7 @@ async fn deliver(rooms: &Rooms, job: &Job, lease: &Lease, call: &CallRow, id: De
         let message = format!("The channel `{}` is not set up any more.", delivery.channel);
         let state = if unsure { DeliveryState::Unknown } else { DeliveryState::Failed };
         settle(rooms, lease, id, state, None, Some(&message)).await?;
-        return Err(StepError::permanent("channel_off", message));
+        return Err(StepError::permanent(FailureClass::ChannelOff, message));
     };
     let brief = brief(rooms, job.call_id, call).await?;
     respect_quiet_hours(rooms, &brief)?;
@@ -120,7 +121,7 @@ async fn send(
             if envelope.possible_repeat || rooms.settings.on_unknown == OnUnknown::Hold {
                 return Ok(Done::end());
             }
-            Err(StepError::Retry(Failure { class: "unknown_outcome", message: error.message }))
+            Err(StepError::Retry(Failure { class: error.class, message: error.message }))
         }
     }
 }
@@ -201,7 +202,7 @@ fn respect_quiet_hours(rooms: &Rooms, brief: &CallBrief) -> Result<(), StepError
     match quiet_for(clock::now(), rooms.settings.time_zone, from, to) {
         Some(left) if !urgent => {
             let message = format!("Quiet hours until {}; the message goes out then.", to.format("%H:%M"));
-            Err(StepError::RetryAfter(left, Failure { class: "quiet_hours", message }))
+            Err(StepError::RetryAfter(left, Failure { class: FailureClass::QuietHours, message }))
         }
         _ => Ok(()),
     }

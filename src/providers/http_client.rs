@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use reqwest::Response;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-use crate::model::{Fault, UpstreamError};
+use crate::model::{FailureClass, Fault, UpstreamError};
 
 /// Longest time to wait for a TCP and TLS handshake.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -98,16 +98,16 @@ pub(super) fn connection_error(error: reqwest::Error, who: &str) -> UpstreamErro
     let cause = root_cause(&error);
     if error.is_builder() {
         let text = format!("{who} cannot be asked with these settings ({cause}). Check its address and key.");
-        return UpstreamError::new(Fault::Blocked, "not_configured", text);
+        return UpstreamError::new(Fault::Blocked, FailureClass::NotConfigured, text);
     }
     let (class, text) = if error.is_timeout() {
-        ("timeout", format!("{who} did not answer in time."))
+        (FailureClass::Timeout, format!("{who} did not answer in time."))
     } else if error.is_dns() {
-        ("dns", format!("{who} was not found: its name cannot be resolved ({cause})."))
+        (FailureClass::Dns, format!("{who} was not found: its name cannot be resolved ({cause})."))
     } else if error.is_connect() {
-        ("connect", format!("{who} cannot be reached ({cause})."))
+        (FailureClass::Connect, format!("{who} cannot be reached ({cause})."))
     } else {
-        ("connection_lost", format!("{who} broke off its answer ({cause})."))
+        (FailureClass::ConnectionLost, format!("{who} broke off its answer ({cause})."))
     };
     UpstreamError::new(Fault::Transient, class, text)
 }
@@ -173,7 +173,7 @@ mod tests {
         let url = Loopback::closed_url("/x?signature=secret").await;
         let error = client().unwrap().get(url).send().await.unwrap_err();
         let error = connection_error(error, "The recording host");
-        assert_eq!((error.fault, error.class), (Fault::Transient, "connect"));
+        assert_eq!((error.fault, error.class.as_str()), (Fault::Transient, "connect"));
         assert!(!error.message.contains("secret"), "{}", error.message);
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::openai_errors::quote;
 use super::openai_server::{ANALYSIS, Answer, Failure, Server, tokens};
 use crate::config::{AnalysisConfig, StructuredOutput, TokenLimitField};
-use crate::model::{Fault, UpstreamError, Usage};
+use crate::model::{FailureClass, Fault, UpstreamError, Usage};
 
 /// How much longer an answer may become when it was cut off.
 const LONGER: u32 = 2;
@@ -102,7 +102,9 @@ impl LanguageModel {
             cut_off_id = request_id;
         }
         let text = "The model's answer was cut off twice, also with twice the tokens. Choose another ANALYSIS_MODEL.";
-        Err(UpstreamError::new(Fault::Permanent, "cut_off", text).with_request_id(cut_off_id).with_usage(usage))
+        Err(UpstreamError::new(Fault::Permanent, FailureClass::CutOff, text)
+            .with_request_id(cut_off_id)
+            .with_usage(usage))
     }
 
     /// Sends the question, and once more with the other name of the token limit, or with a simpler form of asking for
@@ -219,7 +221,7 @@ fn message(role: &str, content: &str) -> Value {
 }
 
 fn refused(text: String) -> UpstreamError {
-    UpstreamError::new(Fault::Permanent, "refused", text)
+    UpstreamError::new(Fault::Permanent, FailureClass::Refused, text)
 }
 
 /// A message's content: a string, or at some servers a list of parts.

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::http_client::{bounded_wait, request_id, retry_after};
 use super::openai_server::Names;
-use crate::model::{Fault, UpstreamError, clock};
+use crate::model::{FailureClass, Fault, UpstreamError, clock};
 
 /// Types and codes that mean: there is no money.
 const QUOTA: [&str; 5] = [
@@ -96,7 +96,7 @@ impl Refusal {
         UpstreamError::new(fault, class, text).with_request_id(self.request_id)
     }
 
-    fn meaning(&self, names: &Names) -> (Fault, &'static str, String) {
+    fn meaning(&self, names: &Names) -> (Fault, FailureClass, String) {
         let Names { who, base_url, key, model } = names;
         let code = self.status.as_u16();
         match code {
@@ -105,44 +105,50 @@ impl Refusal {
                     "{who} refuses for want of credit (HTTP {code}). Top up the account: the call then goes on by itself at \
                      the next look, or at once with `goto-automation jobs retry N`."
                 );
-                (Fault::Blocked, "quota", text)
+                (Fault::Blocked, FailureClass::Quota, text)
             }
-            401 => (Fault::Blocked, "key_refused", format!("{who} refuses our key (HTTP 401). Check {key}.")),
+            401 => {
+                (Fault::Blocked, FailureClass::KeyRefused, format!("{who} refuses our key (HTTP 401). Check {key}."))
+            }
             403 => {
                 let text = format!("{who} does not permit this (HTTP 403). Check the rights of {key} and {model}.");
-                (Fault::Blocked, "not_permitted", text)
+                (Fault::Blocked, FailureClass::NotPermitted, text)
             }
             404 | 405 | 501 => {
                 let text = format!("{who} has no such model or address (HTTP {code}). Check {model} and {base_url}.");
-                (Fault::Blocked, "not_found", text)
+                (Fault::Blocked, FailureClass::NotFound, text)
             }
             300..=399 => {
                 let text = format!("{who} redirects (HTTP {code}), which is not followed. Check {base_url}.");
-                (Fault::Blocked, "redirected", text)
+                (Fault::Blocked, FailureClass::Redirected, text)
             }
-            413 => (Fault::Permanent, "too_large", format!("{who} finds the request too large (HTTP 413).")),
+            413 => (Fault::Permanent, FailureClass::TooLarge, format!("{who} finds the request too large (HTTP 413).")),
             429 if self.message.starts_with("Request too large") => {
                 let text = format!("This one request is above the account's limit per minute at {model}'s server.");
-                (Fault::Permanent, "request_too_large", text)
+                (Fault::Permanent, FailureClass::RequestTooLarge, text)
             }
             429 => {
                 let wait = self.retry_after.or_else(|| try_again_in(&self.message));
                 let fault = wait.map_or(Fault::Transient, Fault::RetryAfter);
-                (fault, "rate_limited", format!("{who} asks us to come more slowly (HTTP 429)."))
+                (fault, FailureClass::RateLimited, format!("{who} asks us to come more slowly (HTTP 429)."))
             }
-            408 | 409 | 425 => (Fault::Transient, "server_error", format!("{who} could not answer (HTTP {code}).")),
-            500..=599 => (Fault::Transient, "server_error", format!("{who} has a problem of its own (HTTP {code}).")),
+            408 | 409 | 425 => {
+                (Fault::Transient, FailureClass::ServerError, format!("{who} could not answer (HTTP {code})."))
+            }
+            500..=599 => {
+                (Fault::Transient, FailureClass::ServerError, format!("{who} has a problem of its own (HTTP {code})."))
+            }
             // The model missed the schema that the server enforces: the next try may hit it.
             400 if self.code == "json_validate_failed" => {
-                (Fault::Transient, "bad_answer", format!("{who}'s model did not keep to the answer's form."))
+                (Fault::Transient, FailureClass::BadAnswer, format!("{who}'s model did not keep to the answer's form."))
             }
             _ if self.is_about_context() => {
                 let text = format!(
                     "The call is too long for the model's context window. Choose a larger {model}, or set ANALYSIS_MAX_INPUT_TOKENS to what it can read."
                 );
-                (Fault::Permanent, "context_too_long", text)
+                (Fault::Permanent, FailureClass::ContextTooLong, text)
             }
-            _ => (Fault::Permanent, "bad_request", format!("{who} refuses the request (HTTP {code}).")),
+            _ => (Fault::Permanent, FailureClass::BadRequest, format!("{who} refuses the request (HTTP {code}).")),
         }
     }
 

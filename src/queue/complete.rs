@@ -15,6 +15,7 @@ use tracing::Instrument;
 
 use super::job::{Done, Failure, Job, StepError};
 use super::lease::Lease;
+use crate::model::FailureClass;
 
 /// Wraps every worker's service.
 #[derive(Debug, Clone, Copy)]
@@ -88,12 +89,12 @@ async fn conduct(handler: impl Future<Output = Result<Done, BoxDynError>>, lease
         Ok(Err(panic)) => {
             let message = format!("The step panicked: {}", panic_text(panic.as_ref()));
             tracing::error!(%message, "Step panicked.");
-            lease.fail("panic", StepError::Retry(Failure { class: "panic", message }));
+            lease.fail("panic", StepError::Retry(Failure { class: FailureClass::Panic, message }));
         }
         Err(_) => {
             let message = format!("The step did not end within {} s and was stopped.", max_run.as_secs_f64());
             tracing::warn!(%message, "Step timed out.");
-            lease.fail("timeout", StepError::Retry(Failure { class: "timeout", message }));
+            lease.fail("timeout", StepError::Retry(Failure { class: FailureClass::StepTimeout, message }));
         }
     }
 }
@@ -101,17 +102,17 @@ async fn conduct(handler: impl Future<Output = Result<Done, BoxDynError>>, lease
 fn report(error: &StepError, lease: &Lease) {
     match error {
         StepError::Permanent(failure) => {
-            tracing::error!(class = failure.class, reason = %failure.message, "Step failed for good.");
+            tracing::error!(class = %failure.class, reason = %failure.message, "Step failed for good.");
         }
         StepError::Retry(failure) => {
             let left = lease.policy().max_attempts - lease.job().attempts;
-            tracing::warn!(class = failure.class, reason = %failure.message, attempts_left = left, "Step failed.");
+            tracing::warn!(class = %failure.class, reason = %failure.message, attempts_left = left, "Step failed.");
         }
         StepError::RetryAfter(delay, failure) => {
-            tracing::info!(class = failure.class, reason = %failure.message, seconds = delay.as_secs(), "Step waits.");
+            tracing::info!(class = %failure.class, reason = %failure.message, seconds = delay.as_secs(), "Step waits.");
         }
         StepError::Wait { reason, .. } => {
-            tracing::info!(class = reason.class, reason = %reason.message, "Step waits.");
+            tracing::info!(class = %reason.class, reason = %reason.message, "Step waits.");
         }
     }
 }
@@ -119,7 +120,7 @@ fn report(error: &StepError, lease: &Lease) {
 fn into_step_error(error: BoxDynError) -> StepError {
     match error.downcast::<StepError>() {
         Ok(error) => *error,
-        Err(other) => StepError::Retry(Failure { class: "internal", message: other.to_string() }),
+        Err(other) => StepError::Retry(Failure { class: FailureClass::Internal, message: other.to_string() }),
     }
 }
 

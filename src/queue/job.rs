@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::model::{CallId, Fault, JobId, UpstreamError, database_is_away};
+use crate::model::{CallId, FailureClass, Fault, JobId, UpstreamError, database_is_away};
 
 /// A job to be made. Enqueued once per `(call, run, step, target)`: a repeat is ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,8 +84,8 @@ impl Done {
 /// What went wrong, in a word for filters and a sentence for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Short stable word: `timeout`, `bad_answer`, `internal`, ...
-    pub class: &'static str,
+    /// What kind of trouble.
+    pub class: FailureClass,
     /// What happened and what to do.
     pub message: String,
 }
@@ -143,7 +143,7 @@ impl StepError {
     }
 
     /// A permanent failure with the given class and sentence.
-    pub fn permanent(class: &'static str, message: impl Into<String>) -> Self {
+    pub fn permanent(class: FailureClass, message: impl Into<String>) -> Self {
         Self::Permanent(Failure { class, message: message.into() })
     }
 }
@@ -155,7 +155,7 @@ fn rung(ladder: &[u64], waits: i32) -> Duration {
 
 impl From<anyhow::Error> for StepError {
     fn from(error: anyhow::Error) -> Self {
-        Self::Retry(Failure { class: "internal", message: format!("{error:#}") })
+        Self::Retry(Failure { class: FailureClass::Internal, message: format!("{error:#}") })
     }
 }
 
@@ -165,7 +165,8 @@ const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 impl From<sqlx::Error> for StepError {
     fn from(error: sqlx::Error) -> Self {
         let away = database_is_away(&error);
-        let failure = Failure { class: "database", message: format!("The database did not do it: {error}") };
+        let failure =
+            Failure { class: FailureClass::Database, message: format!("The database did not do it: {error}") };
         if away { Self::RetryAfter(DATABASE_PAUSE, failure) } else { Self::Retry(failure) }
     }
 }

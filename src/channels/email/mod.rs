@@ -18,7 +18,7 @@ pub use self::message::bodies;
 use self::session::Server;
 use super::{Channel, Receipt, SendError};
 use crate::config::EmailConfig;
-use crate::model::{CallBrief, Envelope, Fault, UpstreamError};
+use crate::model::{CallBrief, Envelope, FailureClass, Fault, UpstreamError};
 
 /// Sends mails to the recipients of the settings.
 pub struct Email {
@@ -63,10 +63,10 @@ impl Channel for Email {
         let recipient = recipient.ok_or_else(|| {
             let message = "NOTIFICATION_EMAIL_RECIPIENTS does not name this recipient any more. Nothing was sent: put the \
                            address back and run the job again, or leave it.";
-            refused("smtp_recipient_refused", message.to_owned())
+            refused(FailureClass::ChannelOff, message.to_owned())
         })?;
         let mail = message::message(brief, envelope, &self.from, recipient).map_err(|error| {
-            refused("mail_not_made", format!("{error:#}. Nothing was sent. This is a fault of ours."))
+            refused(FailureClass::MailNotMade, format!("{error:#}. Nothing was sent. This is a fault of ours."))
         })?;
 
         let final_dot = AtomicBool::new(false);

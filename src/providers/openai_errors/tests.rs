@@ -63,7 +63,7 @@ fn each_refusal_has_its_consequence(
     #[case] class: &str,
 ) {
     let error = refusal(status, &[], body.to_string().as_bytes()).into_error(&TRANSCRIPTION, "");
-    assert_eq!((error.fault, error.class), (fault, class), "{error}");
+    assert_eq!((error.fault, error.class.as_str()), (fault, class), "{error}");
     assert!(error.message.starts_with(char::is_uppercase), "{error}");
 }
 
@@ -96,8 +96,8 @@ fn the_header_counts_before_the_words(
 #[case(b"<html>Bad gateway</html>")]
 #[case(b"\xFF\xFE\x00")]
 fn odd_bodies_are_survived(#[case] body: &[u8]) {
-    assert_eq!(refusal(502, &[], body).into_error(&TRANSCRIPTION, "").class, "server_error");
-    assert_eq!(refusal(400, &[], body).into_error(&TRANSCRIPTION, "").class, "bad_request");
+    assert_eq!(refusal(502, &[], body).into_error(&TRANSCRIPTION, "").class.as_str(), "server_error");
+    assert_eq!(refusal(400, &[], body).into_error(&TRANSCRIPTION, "").class.as_str(), "bad_request");
 }
 
 #[rstest]

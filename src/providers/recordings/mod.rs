@@ -20,7 +20,7 @@ use self::sniff::{MIN_BYTES, sniff};
 use self::store::{Incoming, Store};
 use super::http_client::{self, CONNECT_TIMEOUT, USER_AGENT, connection_error, request_id, retry_after};
 use crate::config::RecordingsConfig;
-use crate::model::{Fault, UpstreamError, clock};
+use crate::model::{FailureClass, Fault, UpstreamError, clock};
 
 mod guard;
 mod sniff;
@@ -107,7 +107,7 @@ impl Recordings {
         let seconds = self.limits.total.as_secs();
         timeout(self.limits.total, self.download(url)).await.unwrap_or_else(|_| {
             let text = format!("The recording was not downloaded within {seconds} s; the host is too slow.");
-            Err(UpstreamError::new(Fault::Transient, "timeout", text))
+            Err(UpstreamError::new(Fault::Transient, FailureClass::Timeout, text))
         })
     }
 
@@ -148,7 +148,7 @@ impl Recordings {
             url = next;
         }
         let text = format!("{} redirects again and again (more than {MAX_REDIRECTS} times).", host_of(&url));
-        Err(UpstreamError::new(Fault::Permanent, "refused_redirect", text))
+        Err(UpstreamError::new(Fault::Permanent, FailureClass::RefusedRedirect, text))
     }
 
     async fn request(&self, url: &Url, authorization: Option<HeaderValue>) -> Result<Response, UpstreamError> {
@@ -213,7 +213,7 @@ impl Recordings {
             "The recording at {host} is larger than {limit} bytes. If that is right, raise RECORDING_MAX_BYTES and \
              retry."
         );
-        UpstreamError::new(Fault::Permanent, "too_large", text)
+        UpstreamError::new(Fault::Permanent, FailureClass::RecordingTooLarge, text)
     }
 }
 
@@ -231,32 +231,32 @@ fn status_error(response: &Response, host: &str) -> Option<UpstreamError> {
     let (fault, class, text) = match status {
         StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION => return None,
         StatusCode::ACCEPTED | StatusCode::NOT_FOUND => {
-            (Fault::NotReady, "not_ready", format!("{host} does not have the recording yet (HTTP {code})."))
+            (Fault::NotReady, FailureClass::NotReady, format!("{host} does not have the recording yet (HTTP {code})."))
         }
         StatusCode::UNAUTHORIZED => (
             Fault::Blocked,
-            "key_refused",
+            FailureClass::KeyRefused,
             format!("{host} refuses our key (HTTP 401). Check GOTO_API_KEY; the downloads go on with a valid one."),
         ),
         StatusCode::FORBIDDEN | StatusCode::GONE => (
             Fault::Permanent,
-            "link_refused",
+            FailureClass::LinkRefused,
             format!("{host} no longer gives the recording out (HTTP {code}): the link has expired or is not for us."),
         ),
         StatusCode::TOO_MANY_REQUESTS => {
             let wait = retry_after(response.headers(), clock::now());
             let fault = wait.map_or(Fault::Transient, Fault::RetryAfter);
-            (fault, "rate_limited", format!("{host} asks us to come more slowly (HTTP 429)."))
+            (fault, FailureClass::RateLimited, format!("{host} asks us to come more slowly (HTTP 429)."))
         }
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => {
-            (Fault::Transient, "server_error", format!("{host} could not answer just now (HTTP {code})."))
+            (Fault::Transient, FailureClass::ServerError, format!("{host} could not answer just now (HTTP {code})."))
         }
         _ if status.is_server_error() => {
-            (Fault::Transient, "server_error", format!("{host} has a problem of its own (HTTP {code})."))
+            (Fault::Transient, FailureClass::ServerError, format!("{host} has a problem of its own (HTTP {code})."))
         }
         _ => (
             Fault::Permanent,
-            "unexpected_status",
+            FailureClass::UnexpectedStatus,
             format!("{host} answers HTTP {code} instead of the recording. Check the call's recording address."),
         ),
     };
@@ -265,11 +265,15 @@ fn status_error(response: &Response, host: &str) -> Option<UpstreamError> {
 
 fn not_audio(host: &str, what: &str) -> UpstreamError {
     let text = format!("{host} sent {what} instead of an audio file. Check the call's recording address.");
-    UpstreamError::new(Fault::Permanent, "not_audio", text)
+    UpstreamError::new(Fault::Permanent, FailureClass::NotAudio, text)
 }
 
 fn too_slow(host: &str) -> UpstreamError {
-    UpstreamError::new(Fault::Transient, "too_slow", format!("{host} sends the recording too slowly, or not at all."))
+    UpstreamError::new(
+        Fault::Transient,
+        FailureClass::TooSlow,
+        format!("{host} sends the recording too slowly, or not at all."),
+    )
 }
 
 /// The host, and the port when it is not the usual one. Never the path, which may carry a token.
