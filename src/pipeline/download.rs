@@ -24,7 +24,10 @@ pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done,
         return Ok(Done::end());
     };
     let Some(url) = call.recording_url else {
-        return Err(StepError::permanent(FailureClass::NoRecording, "The call has no recording to download."));
+        return Err(StepError::permanent(
+            FailureClass::NoRecording,
+            "The call has no recording to download. A later webhook that names one begins a new run.",
+        ));
     };
     let stored = rooms.recordings.fetch(&url).await.map_err(|error| {
         lease.note_request(error.request_id.as_deref());

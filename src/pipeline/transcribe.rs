@@ -55,7 +55,8 @@ fn unusable(error: AudioError) -> StepError {
         AudioError::Unsupported(what) => StepError::permanent(
             FailureClass::UnsupportedAudio,
             format!(
-                "The recording cannot be transcribed: {what}. Listen to it and convert it, or leave the call as it is."
+                "The recording cannot be transcribed: {what}. Have the telephone system record another format; this \
+                 call stays without a transcript."
             ),
         ),
         AudioError::Io(error) => StepError::from(anyhow::Error::from(error)),

@@ -111,8 +111,8 @@ impl Server {
 
     /// Sends a request. A repeated one is paid for again.
     pub async fn send(&self, request: RequestBuilder) -> Result<Answer, Failure> {
-        let who = self.names.who;
-        let response = request.send().await.map_err(|error| Failure::Lost(connection_error(error, who)))?;
+        let Names { who, base_url, .. } = self.names;
+        let response = request.send().await.map_err(|error| Failure::Lost(connection_error(error, who, base_url)))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read_body(response, MAX_ANSWER).await;
         if !status.is_success() {
@@ -123,7 +123,7 @@ impl Server {
         let json = match body {
             Ok(body) => serde_json::from_slice(&body).map_err(|_| self.bad_answer("that is not JSON")),
             Err(BodyError::TooLarge) => Err(self.bad_answer("of more than 4 MB")),
-            Err(BodyError::Lost(error)) => Err(connection_error(error, who)),
+            Err(BodyError::Lost(error)) => Err(connection_error(error, who, base_url)),
         };
         match json {
             Ok(json) => Ok(Answer { json, request_id: id }),

@@ -90,6 +90,15 @@ pub struct Failure {
     pub message: String,
 }
 
+impl Failure {
+    /// An error for which nobody has found a class and a sentence.
+    pub(super) fn unforeseen(error: &str) -> Self {
+        let message =
+            format!("The step met an unforeseen error ({error}). If that goes on, report it with the call's id.");
+        Self { class: FailureClass::Internal, message }
+    }
+}
+
 /// How a step ended when it did not end well. It says what happens next; nobody matches on texts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StepError {
@@ -155,7 +164,7 @@ fn rung(ladder: &[u64], waits: i32) -> Duration {
 
 impl From<anyhow::Error> for StepError {
     fn from(error: anyhow::Error) -> Self {
-        Self::Retry(Failure { class: FailureClass::Internal, message: format!("{error:#}") })
+        Self::Retry(Failure::unforeseen(&format!("{error:#}")))
     }
 }
 
@@ -165,8 +174,15 @@ const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 impl From<sqlx::Error> for StepError {
     fn from(error: sqlx::Error) -> Self {
         let away = database_is_away(&error);
-        let failure =
-            Failure { class: FailureClass::Database, message: format!("The database did not do it: {error}") };
+        let (what, then) = if away {
+            ("does not answer", "look after PostgreSQL and DATABASE_URL")
+        } else {
+            ("refused a query", "report it with the call's id: it is a bug")
+        };
+        let failure = Failure {
+            class: FailureClass::Database,
+            message: format!("The database {what} ({error}). If that goes on, {then}."),
+        };
         if away { Self::RetryAfter(DATABASE_PAUSE, failure) } else { Self::Retry(failure) }
     }
 }

@@ -132,7 +132,7 @@ async fn rescue(
             -- What it had paid for and stored is counted by the attempt that finds it.
             SELECT id, starts, call_id, step, worker, token, claimed_at, now(), 'lost',
                    CASE WHEN poison THEN $10::text ELSE $9::text END,
-                   'The worker died or froze in the middle of the step.', 0
+                   'The worker died or froze in the middle of the step. If that goes on, look at its log.', 0
             FROM verdict ON CONFLICT (job_id, attempt) DO NOTHING
         )
         UPDATE jobs j SET

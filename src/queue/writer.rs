@@ -72,7 +72,8 @@ impl Writer {
             return Vec::new();
         }
         tracing::error!(%error, step = end.step, job_id = end.fence.job_id.0, "The database refused the end of a step.");
-        let message = "The step's outcome could not be stored. This is a bug; please report it.".to_owned();
+        let message =
+            "The step's outcome could not be stored. This is a bug: please report it with the call's id.".to_owned();
         end.verdict =
             Verdict::Fail { outcome: "failed", failure: Failure { class: FailureClass::Unstorable, message } };
         (end.request_id, end.bill) = (None, Bill::default());

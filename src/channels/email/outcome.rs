@@ -31,24 +31,29 @@ pub fn receipt(reply: &Response) -> Receipt {
 pub fn failed(error: &SessionError, final_dot: bool, recipient: &str) -> SendError {
     let said = said(&error.source, recipient);
     if error.source.is_transient() {
-        let message = format!("The mail server asks to come again later ({said}). Nothing was sent; we try again.");
+        let message = format!(
+            "The mail server asks us to come again later ({said}). Nothing was sent. If that goes on, ask its operator."
+        );
         not_sent(Fault::Transient, FailureClass::SmtpTryLater, message)
     } else if error.source.is_permanent() || error.source.is_client() {
         let (class, message) = refusal(error, &said);
         not_sent(Fault::Permanent, class, message)
     } else if final_dot {
         let message = format!(
-            "The connection to the mail server broke before it confirmed the mail ({said}). The mail may have arrived."
+            "The connection to the mail server broke before it confirmed the mail ({said}). It may have arrived: ask \
+             the recipient before you send it again."
         );
         unknown(message)
     } else if error.stage == Stage::Connect || error.stage == Stage::StartTls {
         let message = format!(
-            "The mail server could not be reached ({said}). Nothing was sent; we try again. If it lasts, check SMTP_HOST, \
+            "The mail server could not be reached ({said}). Nothing was sent. If that goes on, check SMTP_HOST, \
              SMTP_PORT and SMTP_TLS."
         );
         not_sent(Fault::Transient, FailureClass::Connect, message)
     } else {
-        let message = format!("The connection to the mail server broke ({said}). Nothing was sent; we try again.");
+        let message = format!(
+            "The connection to the mail server broke ({said}). Nothing was sent. If that goes on, ask its operator."
+        );
         not_sent(Fault::Transient, FailureClass::ConnectionLost, message)
     }
 }
@@ -57,12 +62,14 @@ pub fn failed(error: &SessionError, final_dot: bool, recipient: &str) -> SendErr
 pub fn timed_out(timeout: Duration, final_dot: bool) -> SendError {
     let seconds = timeout.as_secs_f64();
     if final_dot {
-        let message =
-            format!("The mail server did not confirm the mail within {seconds} s. The mail may have arrived.");
+        let message = format!(
+            "The mail server did not confirm the mail within {seconds} s. It may have arrived: ask the recipient \
+             before you send it again."
+        );
         unknown(message)
     } else {
         let message = format!(
-            "The mail server did not take the mail within {seconds} s. Nothing was sent; we try again. If it lasts, check \
+            "The mail server did not take the mail within {seconds} s. Nothing was sent. If that goes on, check \
              SMTP_HOST, SMTP_PORT and SMTP_TLS."
         );
         not_sent(Fault::Transient, FailureClass::Timeout, message)
@@ -81,8 +88,8 @@ fn refusal(error: &SessionError, said: &str) -> (FailureClass, String) {
         ),
         (None, Stage::Login) => (
             FailureClass::SmtpLoginRefused,
-            "The mail server offers no login that we speak (PLAIN, LOGIN). Nothing was sent. Check SMTP_PORT and SMTP_TLS, \
-             or leave out SMTP_USERNAME and SMTP_PASSWORD if it wants none, and run the job again."
+            "The mail server offers no login that we speak (PLAIN, LOGIN). Nothing was sent. Check SMTP_PORT and \
+             SMTP_TLS, or leave out SMTP_USERNAME and SMTP_PASSWORD if it wants none, and run the job again."
                 .to_owned(),
         ),
         (Some(530), _) => (
@@ -102,29 +109,29 @@ fn refusal(error: &SessionError, said: &str) -> (FailureClass, String) {
         (_, Stage::Sender) => (
             FailureClass::SmtpSenderRefused,
             format!(
-                "The mail server refused the sender ({said}). Nothing was sent. Correct SMTP_FROM_EMAIL and run the job \
-                 again."
+                "The mail server refused the sender ({said}). Nothing was sent. Correct SMTP_FROM_EMAIL and run the \
+                 job again."
             ),
         ),
         (_, Stage::Recipient) => (
             FailureClass::SmtpRecipientRefused,
             format!(
                 "The mail server refused this recipient ({said}). Nothing was sent to it; other recipients are not \
-                 touched. Correct NOTIFICATION_EMAIL_RECIPIENTS."
+                 touched. Correct NOTIFICATION_EMAIL_RECIPIENTS, or have the mailbox put right and run the job again."
             ),
         ),
         (_, Stage::Content) => (
             FailureClass::SmtpMessageRefused,
             format!(
-                "The mail server refused the mail itself ({said}). Nothing was sent. Ask its operator why, then run the job \
-                 again."
+                "The mail server refused the mail itself ({said}). Nothing was sent. Ask its operator why, and run \
+                 the job again."
             ),
         ),
         (_, Stage::Connect | Stage::StartTls) => (
             FailureClass::SmtpServerRefused,
             format!(
-                "The mail server does not talk to us ({said}). Nothing was sent. Check SMTP_HOST, SMTP_PORT and SMTP_TLS, \
-                 ask its operator, and run the job again."
+                "The mail server does not talk to us ({said}). Nothing was sent. Check SMTP_HOST, SMTP_PORT and \
+                 SMTP_TLS, ask its operator, and run the job again."
             ),
         ),
     }

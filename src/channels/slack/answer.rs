@@ -63,18 +63,13 @@ impl Answer {
     }
 
     fn rate_limited(&self) -> SendError {
-        match self.retry_after {
-            Some(wait) => not_sent(
-                Fault::RetryAfter(wait),
-                FailureClass::RateLimited,
-                format!("Slack takes no more messages for now. Nothing was sent; it asks for {} s.", wait.as_secs()),
-            ),
-            None => not_sent(
-                Fault::Transient,
-                FailureClass::RateLimited,
-                "Slack takes no more messages for now. Nothing was sent; we try again later.".to_owned(),
-            ),
-        }
+        let message = "Slack takes no more messages for now. Nothing was sent. If that goes on, set \
+                       WORKER_CONCURRENCY to notify=1.";
+        not_sent(
+            self.retry_after.map_or(Fault::Transient, Fault::RetryAfter),
+            FailureClass::RateLimited,
+            message.to_owned(),
+        )
     }
 
     /// A webhook's answer, or one of `chat.postMessage` that is not the documented JSON.
@@ -86,7 +81,8 @@ impl Answer {
         };
         match self.status.as_u16() {
             200..=299 => unknown(format!(
-                "Slack took the request, but its answer could not be read ({said}). The message may have arrived."
+                "Slack took the request, but its answer could not be read ({said}). The message may have arrived: \
+                 look into the channel before you send it again."
             )),
             300..=399 => not_sent(
                 Fault::Permanent,
@@ -126,8 +122,8 @@ impl Answer {
                     Fault::Permanent,
                     FailureClass::SlackCredentials,
                     format!(
-                        "The Slack app lacks a right (missing_scope: {needed}). Nothing was sent. Give the app the scope \
-                         {needed}, install it again, set the new SLACK_BOT_TOKEN, and run the job again."
+                        "The Slack app lacks a right (missing_scope: {needed}). Nothing was sent. Give the app the \
+                         scope {needed}, install it again, set the new SLACK_BOT_TOKEN, and run the job again."
                     ),
                 )
             }
@@ -170,26 +166,32 @@ pub fn no_answer(error: &reqwest::Error, way: Way) -> SendError {
         not_sent(Fault::Permanent, FailureClass::SlackDestination, message)
     } else if error.is_connect() {
         let message = format!(
-            "Slack could not be reached: no connection to the host of {settings}. Nothing was sent; we try again. If it \
-             lasts, check the network, DNS and proxy of this machine."
+            "Slack could not be reached: no connection to the host of {settings}. Nothing was sent. If that \
+             goes on, check the network, DNS and proxy of this machine."
         );
         not_sent(Fault::Transient, FailureClass::Connect, message)
     } else if error.is_timeout() {
-        let message = "Slack did not answer in time. The message may have arrived.";
+        let message = "Slack did not answer in time. The message may have arrived: look into the channel before you \
+                       send it again.";
         unknown(message.to_owned())
     } else {
-        let message = "The connection to Slack broke before its answer came. The message may have arrived.";
+        let message = "The connection to Slack broke before its answer came. The message may have arrived: look into \
+                       the channel before you send it again.";
         unknown(message.to_owned())
     }
 }
 
 fn passing(said: &str) -> SendError {
-    let message = format!("Slack is not available ({said}). Nothing was sent; we try again.");
+    let message =
+        format!("Slack is not available ({said}). Nothing was sent. If that goes on, look at slack-status.com.");
     not_sent(Fault::Transient, FailureClass::SlackUnavailable, message)
 }
 
 fn lost(said: &str) -> SendError {
-    let message = format!("Slack failed while it took the message ({said}). The message may have arrived.");
+    let message = format!(
+        "Slack failed while it took the message ({said}). The message may have arrived: look into the channel before \
+         you send it again."
+    );
     unknown(message)
 }
 
@@ -203,7 +205,8 @@ fn destination_refused(said: &str) -> SendError {
 
 fn message_refused(said: &str) -> SendError {
     let message = format!(
-        "Slack refuses the message itself ({said}). Nothing was sent. This is a fault of ours: report it with the call's id."
+        "Slack refuses the message itself ({said}). Nothing was sent. This is a bug: please report it with the call's \
+         id."
     );
     not_sent(Fault::Permanent, FailureClass::SlackMessage, message)
 }

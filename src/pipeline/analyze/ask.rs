@@ -58,7 +58,10 @@ impl Asker<'_> {
         let analysis = answer::check(&second.json, self.said).map_err(|problem| {
             StepError::permanent(
                 FailureClass::BadAnswer,
-                format!("The language model did not keep the agreed form, even when asked again: {problem}. Try another ANALYSIS_MODEL or ANALYSIS_STRUCTURED_OUTPUT, then retry."),
+                format!(
+                    "The language model did not keep the agreed form, even when asked again: {problem}. Choose \
+                     another ANALYSIS_MODEL or ANALYSIS_STRUCTURED_OUTPUT and run the job again."
+                ),
             )
         })?;
         Ok(Answered { analysis, json: second.json, model: second.model })

@@ -43,6 +43,9 @@ const SPECIAL_V6: [(Ipv6Addr, u32); 4] = [
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
 ];
 
+/// What to do about a URL that is refused for what it is.
+const CORRECT_IT: &str = "Correct the recording_url that the webhook's sender gives.";
+
 /// Decides about URLs.
 #[derive(Debug, Clone)]
 pub(super) struct Guard {
@@ -57,7 +60,10 @@ impl Guard {
     pub fn check(&self, text: &str) -> Result<Url, UpstreamError> {
         match Url::parse(text.trim()) {
             Ok(url) if url.has_host() => self.permit(url),
-            _ => Err(refused(FailureClass::NotAUrl, "The call's recording address is not a URL with a host.")),
+            _ => Err(refused(
+                FailureClass::NotAUrl,
+                format!("The call's recording address is not a URL with a host. {CORRECT_IT}"),
+            )),
         }
     }
 
@@ -65,12 +71,15 @@ impl Guard {
     pub fn follow(&self, from: &Url, location: &str) -> Result<Url, UpstreamError> {
         let to = from.join(location).ok().filter(Url::has_host);
         let to = to.ok_or_else(|| {
-            refused(FailureClass::RefusedRedirect, "The recording host redirects to something no URL.")
+            refused(
+                FailureClass::RefusedRedirect,
+                "The recording host redirects to something that is no URL. Ask whoever runs it.",
+            )
         })?;
         if from.scheme() == "https" && to.scheme() != "https" {
             return Err(refused(
                 FailureClass::RefusedRedirect,
-                "The recording host redirects from https to an unsafe scheme.",
+                "The recording host redirects from https to an unsafe scheme. Ask whoever runs it.",
             ));
         }
         self.permit(to)
@@ -81,7 +90,7 @@ impl Guard {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(refused(
                 FailureClass::RefusedUrl,
-                "The recording URL carries a user name or password; that is refused.",
+                format!("The recording URL carries a user name or password; that is refused. {CORRECT_IT}"),
             ));
         }
         let literal = match url.host() {
@@ -96,7 +105,10 @@ impl Guard {
             "https" => {}
             "http" if self.allow_private => {}
             scheme => {
-                return Err(refused(FailureClass::RefusedUrl, format!("A recording URL must be https, not {scheme}.")));
+                return Err(refused(
+                    FailureClass::RefusedUrl,
+                    format!("A recording URL must be https, not {scheme}. {CORRECT_IT}"),
+                ));
             }
         }
         if !self.allowed_hosts.iter().any(|allowed| matches_host(allowed, &url, literal)) {
@@ -209,15 +221,15 @@ fn refused_host(url: &Url) -> UpstreamError {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let text = format!(
         "Recordings are not fetched from {host}{port}. If it is a host of yours, add {host}{port} to \
-         RECORDING_ALLOWED_HOSTS and retry."
+         RECORDING_ALLOWED_HOSTS and run the job again."
     );
     refused(FailureClass::RefusedHost, text)
 }
 
 fn private_address(what: &str) -> UpstreamError {
     let text = format!(
-        "The recording URL {what} is not on the public internet; that is refused. Only development may set \
-         RECORDING_ALLOW_PRIVATE=true."
+        "The recording URL {what} is not on the public internet; that is refused. {CORRECT_IT} \
+         Only development may set RECORDING_ALLOW_PRIVATE=true."
     );
     refused(FailureClass::PrivateAddress, text)
 }

@@ -30,6 +30,8 @@ mod store;
 const MAX_REDIRECTS: usize = 3;
 /// Least bytes that must arrive in each window of time.
 const MIN_BYTES_PER_WINDOW: u64 = 30_000;
+/// Where the addresses of recordings come from.
+const ADDRESS: &str = "the recording_url that the webhook's sender gives";
 /// The window: together 1 kB/s.
 const SPEED_WINDOW: Duration = Duration::from_secs(30);
 
@@ -106,7 +108,10 @@ impl Recordings {
     pub async fn fetch(&self, url: &str) -> Result<StoredRecording, UpstreamError> {
         let seconds = self.limits.total.as_secs();
         timeout(self.limits.total, self.download(url)).await.unwrap_or_else(|_| {
-            let text = format!("The recording was not downloaded within {seconds} s; the host is too slow.");
+            let text = format!(
+                "The recording was not downloaded within {seconds} s: its host is too slow. If that \
+                 goes on, raise UPSTREAM_TIMEOUT."
+            );
             Err(UpstreamError::new(Fault::Transient, FailureClass::Timeout, text))
         })
     }
@@ -147,7 +152,11 @@ impl Recordings {
             }
             url = next;
         }
-        let text = format!("{} redirects again and again (more than {MAX_REDIRECTS} times).", host_of(&url));
+        let text = format!(
+            "{} redirects again and again (more than {MAX_REDIRECTS} times). Ask whoever runs it, then run the job \
+             again.",
+            host_of(&url)
+        );
         Err(UpstreamError::new(Fault::Permanent, FailureClass::RefusedRedirect, text))
     }
 
@@ -158,8 +167,9 @@ impl Recordings {
         }
         match timeout(self.limits.window, request.send()).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(private_address_in(&error)
-                .unwrap_or_else(|| connection_error(error, &format!("The recording host {}", host_of(url))))),
+            Ok(Err(error)) => {
+                Err(private_address_in(&error).unwrap_or_else(|| connection_error(error, &who(&host_of(url)), ADDRESS)))
+            }
             Err(_) => Err(too_slow(&host_of(url))),
         }
     }
@@ -179,7 +189,7 @@ impl Recordings {
                     self.append(&mut incoming, &chunk, host).await?;
                 }
                 Ok(Ok(None)) => break,
-                Ok(Err(error)) => return Err(connection_error(error, &format!("The recording host {host}"))),
+                Ok(Err(error)) => return Err(connection_error(error, &who(host), ADDRESS)),
                 Err(_) if window_bytes < MIN_BYTES_PER_WINDOW => return Err(too_slow(host)),
                 Err(_) => (window_end, window_bytes) = (Instant::now() + self.limits.window, 0),
             }
@@ -211,10 +221,15 @@ impl Recordings {
         let limit = self.limits.bytes;
         let text = format!(
             "The recording at {host} is larger than {limit} bytes. If that is right, raise RECORDING_MAX_BYTES and \
-             retry."
+             run the job again."
         );
         UpstreamError::new(Fault::Permanent, FailureClass::RecordingTooLarge, text)
     }
+}
+
+/// Begins a sentence about the host.
+fn who(host: &str) -> String {
+    format!("The recording host {host}")
 }
 
 /// The place that a redirect names, if the answer is one.
@@ -230,41 +245,57 @@ fn status_error(response: &Response, host: &str) -> Option<UpstreamError> {
     let code = status.as_u16();
     let (fault, class, text) = match status {
         StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION => return None,
-        StatusCode::ACCEPTED | StatusCode::NOT_FOUND => {
-            (Fault::NotReady, FailureClass::NotReady, format!("{host} does not have the recording yet (HTTP {code})."))
-        }
+        StatusCode::ACCEPTED | StatusCode::NOT_FOUND => (
+            Fault::NotReady,
+            FailureClass::NotReady,
+            format!(
+                "{host} does not have the recording, or not yet (HTTP {code}). If it never comes, look for it in the \
+                 telephone system."
+            ),
+        ),
         StatusCode::UNAUTHORIZED => (
             Fault::Blocked,
             FailureClass::KeyRefused,
-            format!("{host} refuses our key (HTTP 401). Check GOTO_API_KEY; the downloads go on with a valid one."),
+            format!("{host} refuses our key (HTTP 401). Set a valid GOTO_API_KEY."),
         ),
         StatusCode::FORBIDDEN | StatusCode::GONE => (
             Fault::Permanent,
             FailureClass::LinkRefused,
-            format!("{host} no longer gives the recording out (HTTP {code}): the link has expired or is not for us."),
+            format!(
+                "{host} does not give the recording out (HTTP {code}): the link has expired or is not for us. Ask \
+                 whoever runs it, then run the job again."
+            ),
         ),
         StatusCode::TOO_MANY_REQUESTS => {
             let wait = retry_after(response.headers(), clock::now());
             let fault = wait.map_or(Fault::Transient, Fault::RetryAfter);
-            (fault, FailureClass::RateLimited, format!("{host} asks us to come more slowly (HTTP 429)."))
+            (
+                fault,
+                FailureClass::RateLimited,
+                format!("{host} asks us to come more slowly (HTTP 429). If that goes on, lower WORKER_CONCURRENCY."),
+            )
         }
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => {
-            (Fault::Transient, FailureClass::ServerError, format!("{host} could not answer just now (HTTP {code})."))
-        }
-        _ if status.is_server_error() => {
-            (Fault::Transient, FailureClass::ServerError, format!("{host} has a problem of its own (HTTP {code})."))
-        }
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => (
+            Fault::Transient,
+            FailureClass::ServerError,
+            format!("{host} could not answer (HTTP {code}). If that goes on, ask whoever runs it."),
+        ),
+        _ if status.is_server_error() => (
+            Fault::Transient,
+            FailureClass::ServerError,
+            format!("{host} has a problem of its own (HTTP {code}). If that goes on, ask whoever runs it."),
+        ),
         _ => (
             Fault::Permanent,
             FailureClass::UnexpectedStatus,
-            format!("{host} answers HTTP {code} instead of the recording. Check the call's recording address."),
+            format!("{host} answers HTTP {code} instead of the recording. Check {ADDRESS}."),
         ),
     };
     Some(UpstreamError::new(fault, class, text))
 }
 
 fn not_audio(host: &str, what: &str) -> UpstreamError {
-    let text = format!("{host} sent {what} instead of an audio file. Check the call's recording address.");
+    let text = format!("{host} sent {what} instead of an audio file. Check {ADDRESS}.");
     UpstreamError::new(Fault::Permanent, FailureClass::NotAudio, text)
 }
 
@@ -272,7 +303,7 @@ fn too_slow(host: &str) -> UpstreamError {
     UpstreamError::new(
         Fault::Transient,
         FailureClass::TooSlow,
-        format!("{host} sends the recording too slowly, or not at all."),
+        format!("{host} sends the recording too slowly, or not at all. If that goes on, ask whoever runs it."),
     )
 }
 

@@ -190,17 +190,21 @@ fn store_error(folder: &FilePath, error: &(dyn std::error::Error + 'static)) -> 
             None => break,
         }
     }
-    let text = format!("The recording store {} does not work ({cause}). Check RECORDING_STORE.", folder.display());
+    let text = format!(
+        "The recording store {} does not work ({cause}). Check RECORDING_STORE and the rights of its folder.",
+        folder.display()
+    );
     UpstreamError::new(Fault::Transient, FailureClass::Store, text)
 }
 
 fn no_space(folder: &FilePath) -> UpstreamError {
-    let text = format!("There is no space left in the recording store {}. Free some or enlarge it.", folder.display());
+    let text = format!("There is no space left in the recording store {}. Free some, or enlarge it.", folder.display());
     UpstreamError::new(Fault::Transient, FailureClass::NoSpace, text)
 }
 
 fn gone() -> UpstreamError {
-    let text = "The recording is no longer in the store. Run the call again from the download step.";
+    let text = "The recording is no longer in the store. Fetch it once more, and all that follows: `goto-automation calls \
+                rerun ID --from download`.";
     UpstreamError::new(Fault::Permanent, FailureClass::RecordingGone, text)
 }
 
