@@ -55,8 +55,8 @@ fn unusable(error: AudioError) -> StepError {
         AudioError::Unsupported(what) => StepError::permanent(
             FailureClass::UnsupportedAudio,
             format!(
-                "The recording cannot be transcribed: {what}. Have the telephone system record another format; this \
-                 call stays without a transcript."
+                "The recording cannot be transcribed: {what}. If others can, it is damaged, and this call stays without a \
+                 transcript; else have the telephone system record another format."
             ),
         ),
         AudioError::Io(error) => StepError::from(anyhow::Error::from(error)),

@@ -183,8 +183,8 @@ impl LanguageModel {
             return Err(refused(format!("The analysis server's content filter stopped the answer. {ANOTHER_MODEL}")));
         }
         if let Some(words) = choice["message"]["refusal"].as_str().filter(|words| !words.is_empty()) {
-            let words = quote(words, sent).map(|words| format!(" It says: \"{words}\"")).unwrap_or_default();
-            return Err(refused(format!("The model refused to analyze the call. {ANOTHER_MODEL}{words}")));
+            let words = quote(words, sent).map(|words| format!(" (\"{words}\")")).unwrap_or_default();
+            return Err(refused(format!("The model refused to analyze the call{words}. {ANOTHER_MODEL}")));
         }
         if !choice["message"].is_object() {
             return Err(self.server.bad_answer("without a message"));

@@ -88,13 +88,7 @@ impl Refusal {
     /// What follows from it. `sent` is the confidential text of the request, which no message may repeat.
     pub fn into_error(self, names: &Names, sent: &str) -> UpstreamError {
         let (fault, class) = self.meaning();
-        let sentence = self.sentence(class, names);
-        let quote = if self.status == StatusCode::UNAUTHORIZED { None } else { quote(&self.message, sent) };
-        let text = match quote {
-            Some(quote) => format!("{sentence} It says: \"{quote}\""),
-            None => sentence,
-        };
-        UpstreamError::new(fault, class, text).with_request_id(self.request_id)
+        UpstreamError::new(fault, class, self.sentence(class, names, sent)).with_request_id(self.request_id)
     }
 
     fn meaning(&self) -> (Fault, FailureClass) {
@@ -119,7 +113,7 @@ impl Refusal {
         }
     }
 
-    fn sentence(&self, class: FailureClass, names: &Names) -> String {
+    fn sentence(&self, class: FailureClass, names: &Names, sent: &str) -> String {
         let Names { who, base_url, key, model } = names;
         let what = match class {
             FailureClass::Quota => "refuses for want of credit",
@@ -157,7 +151,10 @@ impl Refusal {
             }
             _ => format!("If other calls go through, it is this call; else check {model} and {base_url}."),
         };
-        format!("{who} {what} (HTTP {}). {remedy}", self.status.as_u16())
+        // Some repeat the key that they refuse.
+        let quote = if class == FailureClass::KeyRefused { None } else { quote(&self.message, sent) };
+        let said = quote.map(|quote| format!(": \"{quote}\"")).unwrap_or_default();
+        format!("{who} {what} (HTTP {}{said}). {remedy}", self.status.as_u16())
     }
 
     fn is_about_money(&self) -> bool {

@@ -87,7 +87,9 @@ impl Answer {
             300..=399 => not_sent(
                 Fault::Permanent,
                 FailureClass::SlackDestination,
-                format!("Slack's address answers with a redirect ({said}). Nothing was sent. Check {settings}."),
+                format!(
+                    "Slack's address answers with a redirect ({said}). Nothing was sent. Check {settings}, and run the job again."
+                ),
             ),
             500 if self.word() == Some("rollup_error") => passing(&said),
             408 | 503 => passing(&said),

@@ -73,13 +73,14 @@ impl Guard {
         let to = to.ok_or_else(|| {
             refused(
                 FailureClass::RefusedRedirect,
-                "The recording host redirects to something that is no URL. Ask whoever runs it.",
+                "The recording host redirects to something that is no URL. Ask whoever runs it, and run the job again.",
             )
         })?;
         if from.scheme() == "https" && to.scheme() != "https" {
             return Err(refused(
                 FailureClass::RefusedRedirect,
-                "The recording host redirects from https to an unsafe scheme. Ask whoever runs it.",
+                "The recording host redirects from https to an unsafe scheme. Ask whoever runs it, and run the job \
+                 again.",
             ));
         }
         self.permit(to)

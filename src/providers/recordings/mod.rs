@@ -153,9 +153,9 @@ impl Recordings {
             url = next;
         }
         let text = format!(
-            "{} redirects again and again (more than {MAX_REDIRECTS} times). Ask whoever runs it, then run the job \
+            "{} redirects again and again (more than {MAX_REDIRECTS} times). Ask whoever runs it, and run the job \
              again.",
-            host_of(&url)
+            who(&host_of(&url))
         );
         Err(UpstreamError::new(Fault::Permanent, FailureClass::RefusedRedirect, text))
     }
@@ -197,9 +197,7 @@ impl Recordings {
         let audio = sniff(incoming.head()).map_err(|what| not_audio(host, what));
         match incoming.bytes() {
             0 => Err(not_audio(host, "an empty file")),
-            bytes if bytes < MIN_BYTES as u64 && audio.is_ok() => {
-                Err(not_audio(host, &format!("only {bytes} bytes, too few for a recording")))
-            }
+            bytes if bytes < MIN_BYTES as u64 && audio.is_ok() => Err(not_audio(host, &format!("only {bytes} bytes"))),
             _ => self.store.keep(incoming, audio?).await,
         }
     }
@@ -242,60 +240,47 @@ fn redirect(response: &Response) -> Option<String> {
 /// What an answer other than a recording means; `None` for one whose body is to be read.
 fn status_error(response: &Response, host: &str) -> Option<UpstreamError> {
     let status = response.status();
-    let code = status.as_u16();
-    let (fault, class, text) = match status {
+    let ask = "If that goes on, ask whoever runs it.";
+    let (fault, class, what, remedy) = match status {
         StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION => return None,
         StatusCode::ACCEPTED | StatusCode::NOT_FOUND => (
             Fault::NotReady,
             FailureClass::NotReady,
-            format!(
-                "{host} does not have the recording, or not yet (HTTP {code}). If it never comes, look for it in the \
-                 telephone system."
-            ),
+            "does not have the recording, or not yet",
+            "If it never comes, look for it in the telephone system.",
         ),
-        StatusCode::UNAUTHORIZED => (
-            Fault::Blocked,
-            FailureClass::KeyRefused,
-            format!("{host} refuses our key (HTTP 401). Set a valid GOTO_API_KEY."),
-        ),
+        StatusCode::UNAUTHORIZED => {
+            (Fault::Blocked, FailureClass::KeyRefused, "refuses our key", "Set a valid GOTO_API_KEY.")
+        }
         StatusCode::FORBIDDEN | StatusCode::GONE => (
             Fault::Permanent,
             FailureClass::LinkRefused,
-            format!(
-                "{host} does not give the recording out (HTTP {code}): the link has expired or is not for us. Ask \
-                 whoever runs it, then run the job again."
-            ),
+            "does not give the recording out: the link has expired or is not for us",
+            "Ask whoever runs it, and run the job again.",
         ),
         StatusCode::TOO_MANY_REQUESTS => {
             let wait = retry_after(response.headers(), clock::now());
             let fault = wait.map_or(Fault::Transient, Fault::RetryAfter);
-            (
-                fault,
-                FailureClass::RateLimited,
-                format!("{host} asks us to come more slowly (HTTP 429). If that goes on, lower WORKER_CONCURRENCY."),
-            )
+            let remedy = "If that goes on, lower WORKER_CONCURRENCY.";
+            (fault, FailureClass::RateLimited, "asks us to come more slowly", remedy)
         }
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => (
-            Fault::Transient,
-            FailureClass::ServerError,
-            format!("{host} could not answer (HTTP {code}). If that goes on, ask whoever runs it."),
-        ),
-        _ if status.is_server_error() => (
-            Fault::Transient,
-            FailureClass::ServerError,
-            format!("{host} has a problem of its own (HTTP {code}). If that goes on, ask whoever runs it."),
-        ),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => {
+            (Fault::Transient, FailureClass::ServerError, "could not answer", ask)
+        }
+        _ if status.is_server_error() => (Fault::Transient, FailureClass::ServerError, "has a problem of its own", ask),
         _ => (
             Fault::Permanent,
             FailureClass::UnexpectedStatus,
-            format!("{host} answers HTTP {code} instead of the recording. Check {ADDRESS}."),
+            "answers without the recording",
+            "Check the recording_url that the webhook's sender gives.",
         ),
     };
+    let text = format!("{} {what} (HTTP {}). {remedy}", who(host), status.as_u16());
     Some(UpstreamError::new(fault, class, text))
 }
 
 fn not_audio(host: &str, what: &str) -> UpstreamError {
-    let text = format!("{host} sent {what} instead of an audio file. Check {ADDRESS}.");
+    let text = format!("{} sent {what} instead of an audio file. Check {ADDRESS}.", who(host));
     UpstreamError::new(Fault::Permanent, FailureClass::NotAudio, text)
 }
 
@@ -303,7 +288,7 @@ fn too_slow(host: &str) -> UpstreamError {
     UpstreamError::new(
         Fault::Transient,
         FailureClass::TooSlow,
-        format!("{host} sends the recording too slowly, or not at all. If that goes on, ask whoever runs it."),
+        format!("{} sends the recording too slowly, or not at all. If that goes on, ask whoever runs it.", who(host)),
     )
 }
 

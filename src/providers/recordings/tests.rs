@@ -115,6 +115,19 @@ async fn each_status_has_its_consequence(
     assert_eq!(error.message.contains("GOTO_API_KEY"), status == 401);
 }
 
+/// What an operator reads in `calls show`.
+#[tokio::test]
+async fn sentences() {
+    let mut sentences = String::new();
+    for status in [404, 401, 410, 429, 503, 418] {
+        let error = failure(move |_| Reply::Bytes(http(status, &[], b""))).await;
+        // Each server has another port.
+        let (who, what) = error.message.split_once("127.0.0.1:").unwrap();
+        sentences.extend([who, "HOST", what.trim_start_matches(char::is_numeric), "\n"]);
+    }
+    insta::assert_snapshot!(sentences);
+}
+
 #[rstest]
 #[case(b"<html><body>Please log in</body></html>".to_vec(), "a web page")]
 #[case([b"<html>".to_vec(), vec![b' '; 2000]].concat(), "a web page")]
