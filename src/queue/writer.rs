@@ -12,12 +12,10 @@ use super::job::Failure;
 use super::lease::{Bill, End, Held, Verdict};
 use super::link::{Link, is_data_error};
 use super::wake::Waker;
-use crate::model::Fence;
+use crate::model::{FailureClass, Fence};
 
 /// Most ends in one statement.
 const BATCH: usize = 500;
-/// Class of the failure that takes the place of an end which the database refuses.
-const UNSTORABLE: &str = "unstorable";
 
 pub(super) struct Writer {
     pub(super) link: Link,
@@ -67,15 +65,17 @@ impl Writer {
             return vec![ends, rest];
         }
         let end = &mut ends[0];
-        if matches!(&end.verdict, Verdict::Fail { failure, .. } if failure.class == UNSTORABLE) {
+        if matches!(&end.verdict, Verdict::Fail { failure, .. } if failure.class == FailureClass::Unstorable) {
             tracing::error!(%error, step = end.step, job_id = end.fence.job_id.0,
                 "The database refuses even the failure of a step; its lease is left to run out.");
             self.held.leave([end.fence]);
             return Vec::new();
         }
         tracing::error!(%error, step = end.step, job_id = end.fence.job_id.0, "The database refused the end of a step.");
-        let message = "The step's outcome could not be stored. This is a bug; please report it.".to_owned();
-        end.verdict = Verdict::Fail { outcome: "failed", failure: Failure { class: UNSTORABLE, message } };
+        let message =
+            "The step's outcome could not be stored. This is a bug: please report it with the call's id.".to_owned();
+        end.verdict =
+            Verdict::Fail { outcome: "failed", failure: Failure { class: FailureClass::Unstorable, message } };
         (end.request_id, end.bill) = (None, Bill::default());
         vec![ends]
     }
@@ -162,7 +162,7 @@ fn columns(ends: &[End]) -> (Columns, NextColumns) {
         c.outcomes.push(outcome(&end.verdict).to_owned());
         c.delays.push(delay);
         c.deadlines.push(deadline);
-        c.classes.push(failure.map(|failure| failure.class.to_owned()));
+        c.classes.push(failure.map(|failure| failure.class.to_string()));
         c.messages.push(failure.map(|failure| clean(&failure.message)));
         c.request_ids.push(end.request_id.as_deref().map(clean));
         c.models.push(end.bill.usage.model.as_deref().map(clean));

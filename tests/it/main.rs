@@ -6,6 +6,7 @@ mod audio;
 mod commands;
 mod costs;
 mod dev;
+mod failures;
 mod faults;
 mod layers;
 mod long_recording;
