@@ -72,7 +72,7 @@ impl Door {
             drain(request.take_body()).await;
             return struck.refuse(&scene);
         }
-        let response = execute(endpoint, request).await;
+        let response = struck.alter(execute(endpoint, request).await).await;
         self.note(upstream, &response, Some(&struck));
         struck.spoil(response, &scene, &self.connections, &client).await
     }
