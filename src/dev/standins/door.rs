@@ -72,7 +72,11 @@ impl Door {
             drain(request.take_body()).await;
             return struck.refuse(&scene);
         }
-        let response = struck.alter(execute(endpoint, request).await).await;
+        let response = execute(endpoint, request).await;
+        if let Some(refusal) = struck.refuse_too_much(&response, &scene) {
+            return refusal;
+        }
+        let response = struck.alter(response).await;
         self.note(upstream, &response, Some(&struck));
         struck.spoil(response, &scene, &self.connections, &client).await
     }

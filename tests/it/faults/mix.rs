@@ -149,7 +149,7 @@ fn taken(product: &Product, id: CallId, delivery: &DeliveryRow) -> usize {
 /// ask for again.
 async fn assert_paid_once(product: &Product) {
     let heard: Vec<_> = effects(product, Upstream::Speech).into_iter().filter(|effect| !effect.lost).collect();
-    let kept = product.count("SELECT count(*) FROM step_answers WHERE step = 'transcribe'").await;
+    let kept = product.count("SELECT count(*) FROM step_answers WHERE step = 'transcribe' AND answer ? 'text'").await;
     assert_eq!(heard.len(), kept as usize, "each piece is answered once");
 
     let thought: Vec<_> = effects(product, Upstream::LanguageModel).into_iter().filter(|effect| !effect.lost).collect();

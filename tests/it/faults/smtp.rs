@@ -184,7 +184,8 @@ async fn what_is_not_offered_fails_and_names_the_setting(#[case] settings: &[(&s
 #[tokio::test]
 async fn a_server_that_is_not_reached_is_tried_again(#[case] settings: &[(&str, &str)], #[case] says: &str) {
     let untrusted = untrusted_server().to_string();
-    let settings = settings.iter().map(|(name, value)| (*name, if *value == "untrusted" { &*untrusted } else { value }));
+    let settings =
+        settings.iter().map(|(name, value)| (*name, if *value == "untrusted" { &*untrusted } else { value }));
     let own = [("NOTIFY_NO_RECORDING", "true"), ("RETRY_SCALE", "1")];
     let product = Product::start_under("", &own.into_iter().chain(settings).collect::<Vec<_>>()).await;
     let id = product.ring_with(None).await;

@@ -37,6 +37,13 @@ impl Struck {
         }
     }
 
+    /// The answer to a request that turned out to be more than is taken; nothing was done for it then.
+    pub(in crate::dev::standins) fn refuse_too_much(&self, response: &Response, scene: &Scene) -> Option<Response> {
+        let Act::RefuseLonger(most_seconds, answer) = self.fault.act else { return None };
+        let deed = response.data::<Deed>()?;
+        (deed.usage.audio_seconds > most_seconds).then(|| answer(scene))
+    }
+
     /// The answer to a request for which something was done, as it is given: this is what is billed.
     pub(in crate::dev::standins) async fn alter(&self, mut response: Response) -> Response {
         match self.fault.act {

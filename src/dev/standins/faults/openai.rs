@@ -32,6 +32,7 @@ pub(super) fn speech() -> Vec<Fault> {
     let fault = |name, does, act| Fault { upstream: Upstream::Speech, name, does, act };
     let own = [
         fault("too_long", "400, the audio is longer than the model takes", Act::Refuse(too_long_audio)),
+        fault("ten_seconds", "400 to audio of more than 10 seconds", Act::RefuseLonger(10.0, above_ten_seconds)),
         fault("bad_file", "400, the file's format is not known", Act::Refuse(bad_file)),
         fault("empty_text", "hears nothing in the audio", Act::Change(|body| body["text"] = "".into())),
     ];
@@ -145,6 +146,10 @@ fn detail(_: &Scene) -> Response {
 fn too_long_audio(_: &Scene) -> Response {
     let message = "audio duration 1500.5 seconds is longer than 1400 seconds which is the maximum for this model";
     refuse(400, "invalid_request_error", Some("invalid_value"), message)
+}
+
+fn above_ten_seconds(_: &Scene) -> Response {
+    refuse(400, "invalid_request_error", Some("invalid_value"), "audio duration is longer than 10 seconds")
 }
 
 fn bad_file(_: &Scene) -> Response {
