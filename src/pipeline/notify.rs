@@ -10,8 +10,8 @@ use super::{NOTIFY, Rooms};
 use crate::channels::{Channel, SendError};
 use crate::config::OnUnknown;
 use crate::model::{
-    ActionItem, Analysis, CallBrief, CallId, DeliveryId, DeliveryState, Direction, Envelope, Fault, Party, UpstreamError,
-    clock,
+    ActionItem, Analysis, CallBrief, CallId, DeliveryId, DeliveryState, Direction, Envelope, Fault, Party,
+    UpstreamError, clock,
 };
 use crate::queue::{Backoff, Done, Failure, Job, Lease, NewJob, StepError, StepPolicy};
 use crate::store::calls::CallRow;
@@ -106,9 +106,7 @@ async fn send(
             Ok(Done::end())
         }
         Err(SendError::NotSent(error)) => not_sent(rooms, job, lease, envelope, error, POLICY.max_attempts).await,
-        Err(SendError::Unexplained(error)) => {
-            not_sent(rooms, job, lease, envelope, error, UNEXPLAINED_ATTEMPTS).await
-        }
+        Err(SendError::Unexplained(error)) => not_sent(rooms, job, lease, envelope, error, UNEXPLAINED_ATTEMPTS).await,
         Err(SendError::Unknown(error)) => {
             lease.note_request(error.request_id.as_deref());
             settle(rooms, lease, id, DeliveryState::Unknown, None, Some(&error.message)).await?;

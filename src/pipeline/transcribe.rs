@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::listen::{Heard, Listener, PARALLEL_PIECES};
-use super::audio::{self, AudioError, Channels};
+use super::audio::{self, AudioError, Channels, Whole};
 use super::{ANALYZE, Rooms, TRANSCRIBE};
 use crate::model::{Segment, Speaker, Timing, Transcript};
 use crate::queue::{Backoff, Done, Job, Lease, NewJob, StepError, StepPolicy};
@@ -35,11 +35,11 @@ pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done,
     let (pieces, cut) = mpsc::channel(PARALLEL_PIECES);
     let decoding = AbortOnDropHandle::new(tokio::task::spawn_blocking(move || audio::cut(file, &pieces)));
     let heard = Listener::new(rooms, job, lease).hear_all(cut).await?;
-    let channels = decoding.await.map_err(anyhow::Error::from)?.map_err(unusable)?;
+    let whole = decoding.await.map_err(anyhow::Error::from)?.map_err(unusable)?;
 
     let model = heard.iter().find_map(|piece| piece.answer.usage.model.clone());
     let model = model.unwrap_or_else(|| rooms.settings.transcription_model.clone());
-    let transcript = assemble(&heard, channels);
+    let transcript = assemble(&heard, whole);
     tracing::info!(pieces = heard.len(), segments = transcript.segments.len(), "Recording transcribed.");
     store::summaries::save_transcript(&rooms.db, lease.fence(), job.call_id, job.run, &transcript, &model).await?;
     Ok(Done::then([NewJob::new(ANALYZE, job.call_id, job.run)]))
@@ -58,7 +58,7 @@ fn unusable(error: AudioError) -> StepError {
 }
 
 /// All pieces as one conversation, ordered by time.
-fn assemble(heard: &[Heard], channels: Channels) -> Transcript {
+fn assemble(heard: &[Heard], Whole { channels, ends_early }: Whole) -> Transcript {
     let mut segments: Vec<Segment> = heard
         .iter()
         .flat_map(|heard| {
@@ -78,7 +78,7 @@ fn assemble(heard: &[Heard], channels: Channels) -> Transcript {
     let language = heard.iter().find_map(|heard| heard.answer.language.clone());
     let by_model = !heard.is_empty() && heard.iter().all(|h| !h.answer.segments.is_empty() || h.answer.text.is_empty());
     let timing = if by_model { Timing::Model } else { Timing::Estimated };
-    Transcript { language, timing, segments }
+    Transcript { language, timing, segments, ends_early }
 }
 
 /// The first of two channels is our side (`GoTo` writes what the participant said there), the second the other side.

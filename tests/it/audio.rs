@@ -5,8 +5,9 @@ use std::path::Path;
 use goto_automation::model::{CallId, Speaker, Transcript};
 use goto_automation::store;
 use rstest::rstest;
+use serde_json::json;
 
-use crate::support::Product;
+use crate::support::{FrontDoor, Product, SECRET};
 
 fn file(path: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path)).unwrap()
@@ -104,10 +105,25 @@ async fn what_cannot_be_heard_fails_with_a_sentence_before_anything_is_asked(
     assert_eq!(product.standins.requests("speech"), 0);
 }
 
+#[rstest]
+#[case::wav("calls/double-charge.wav", "cut.wav", "The recording ends early: 14 of 29 seconds.")]
+#[case::mp3("shapes/tagged.mp3", "cut.mp3", "The recording ends early: 2 of 5 seconds.")]
 #[tokio::test]
-async fn a_recording_that_was_cut_off_is_transcribed_as_far_as_it_goes() {
+async fn a_recording_that_was_cut_off_is_transcribed_as_far_as_it_goes_and_says_so(
+    #[case] recording: &str,
+    #[case] name: &str,
+    #[case] note: &str,
+) {
     let product = Product::start().await;
-    let whole = file("shapes/tagged.mp3");
-    let id = product.ring_with_file("cut.mp3", whole[..whole.len() / 2].to_vec()).await;
+    let whole = file(recording);
+    let id = product.ring_with_file(name, whole[..whole.len() / 2].to_vec()).await;
     assert_eq!(transcript(&product, id).await.segments[0].speaker, Speaker::Agent);
+    product.drain().await;
+    let door = FrontDoor::on(product.pool().clone(), &[SECRET]).await;
+    let (_, call) = door.ask(&door.key(&["calls:read"]).await, &format!("/api/calls/{id}")).await;
+    let statements = call["statements"].as_array().unwrap();
+    assert_eq!(statements.last().unwrap(), &json!({"text": note, "evidence": [], "supported": true}), "{call}");
+    assert!(call["summary"].as_str().unwrap().ends_with(note), "{call}");
+    let told = product.standins.outbox.slack()[0].body.to_string() + &product.standins.outbox.mail()[0].raw;
+    assert_eq!(told.matches(note).count(), 3, "in Slack, and in both forms of the mail: {told}");
 }

@@ -29,9 +29,17 @@ fn pieces_of_bytes(bytes: &[u8]) -> Result<(Channels, Vec<Piece>), AudioError> {
 
 fn pieces_in(file: File) -> Result<(Channels, Vec<Piece>), AudioError> {
     let (send, mut receive) = mpsc::channel(1_000);
-    let channels = cut(file, &send)?;
+    let channels = cut(file, &send)?.channels;
     drop(send);
     Ok((channels, std::iter::from_fn(|| receive.blocking_recv()).collect()))
+}
+
+/// What the recording lacks at its end.
+fn ends_early(bytes: &[u8]) -> Option<(i64, i64)> {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    let (send, _receive) = mpsc::channel(1_000);
+    cut(file, &send).unwrap().ends_early.map(|early| (early.heard_seconds, early.promised_seconds))
 }
 
 /// Who speaks from when to when, in milliseconds, and with which words.
