@@ -164,7 +164,7 @@ async fn planted_claims_are_marked_wherever_people_read_and_true_ones_are_not() 
 /// All texts of a message, one after the other.
 fn texts(message: &Value, into: &mut String) {
     match message {
-        Value::String(text) => *into += &format!("{text} "),
+        Value::String(text) => into.extend([text, " "]),
         Value::Array(values) => values.iter().for_each(|value| texts(value, into)),
         Value::Object(fields) => {
             fields.iter().filter(|(name, _)| *name != "type").for_each(|(_, value)| texts(value, into));

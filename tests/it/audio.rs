@@ -24,6 +24,19 @@ fn wav(channels: u16, samples: impl Iterator<Item = i16>) -> Vec<u8> {
     bytes.into_inner()
 }
 
+/// Noise that gets softer towards high frequencies, at about a tenth of the full scale.
+fn noise(count: usize) -> impl Iterator<Item = i16> {
+    let (mut seed, mut slow, mut fast) = (17_u64, 0.0, 0.0);
+    std::iter::repeat_with(move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let white = (seed >> 40) as f64 / f64::from(1 << 23) - 1.0;
+        slow = slow * 0.98 + white * 0.02;
+        fast = fast * 0.8 + white * 0.2;
+        ((slow * 5.0 + fast + white * 0.2) * 4_000.0) as i16
+    })
+    .take(count)
+}
+
 fn samples(name: &str) -> Vec<i16> {
     let mut reader = hound::WavReader::new(std::io::Cursor::new(file(name))).unwrap();
     reader.samples::<i16>().map(Result::unwrap).collect()
@@ -44,6 +57,8 @@ async fn transcript(product: &Product, id: CallId) -> Transcript {
 #[case("index-first.m4a", "call.m4a")]
 #[case("call.flac", "call.mp3")]
 #[case("mu-law.wav", "call.wav")]
+#[case("a-law.wav", "call.wav")]
+#[case("call.aac", "call.aac")]
 #[tokio::test]
 async fn each_format_is_transcribed_by_its_content_and_not_its_name(#[case] shape: &str, #[case] name: &str) {
     let product = Product::start().await;
@@ -73,6 +88,7 @@ async fn mono_in_disguise_is_sent_once_and_its_speakers_are_unknown() {
     let tone = |hertz: f64| (std::f64::consts::TAU * hertz * time).sin() * 8_000.0;
     if time < 2.0 { (tone(440.0) + tone(480.0)) as i16 } else { 0 }
 })))]
+#[case::noise(wav(1, noise(80_000)))]
 #[case::music(file("shapes/melody.mp3"))]
 #[tokio::test]
 async fn where_nobody_speaks_nothing_is_asked_and_nothing_invented(#[case] recording: Vec<u8>) {
