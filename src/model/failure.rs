@@ -94,6 +94,8 @@ text_enum!(
         RequestTooLarge = "request_too_large",
         /// An answer that cannot be used.
         BadAnswer = "bad_answer",
+        /// Less than a second of audio is still too much.
+        AudioTooLong = "audio_too_long",
         /// The transcript is too long for the model.
         ContextTooLong = "context_too_long",
         /// The model's answer was cut off.

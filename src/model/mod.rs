@@ -26,5 +26,5 @@ pub use hex::hex;
 pub use id::{CallId, DeliveryId, Fence, JobId};
 pub use outage::database_is_away;
 pub use price::PriceList;
-pub use transcript::{Segment, Speaker, Timing, Transcript};
+pub use transcript::{EndsEarly, Segment, Speaker, Timing, Transcript};
 pub use upstream::{Fault, UpstreamError, Usage, UsageByModel};

@@ -11,7 +11,7 @@ use crate::channels::{Channel, SendError};
 use crate::config::OnUnknown;
 use crate::model::{
     ActionItem, Analysis, CallBrief, CallId, DeliveryId, DeliveryState, Direction, Envelope, FailureClass, Fault,
-    Party, clock,
+    Party, UpstreamError, clock,
 };
 use crate::queue::{Backoff, Done, Failure, Job, Lease, NewJob, StepError, StepPolicy};
 use crate::store::calls::CallRow;
@@ -26,6 +26,8 @@ pub(super) const POLICY: StepPolicy = StepPolicy {
     backoff: Backoff { first: Duration::from_secs(10), factor: 3.0, longest: Duration::from_hours(12) },
 };
 
+/// Attempts after which a refusal that the channel cannot explain is final.
+const UNEXPLAINED_ATTEMPTS: i32 = 3;
 /// What must be known about a message that was refused when it was sent again.
 const EARLIER_TRY: &str = " That was about the repeat: an earlier try may have arrived.";
 /// Urgency that passes quiet hours.
@@ -107,17 +109,8 @@ async fn send(
             tracing::info!(channel = channel.name(), "Message sent.");
             Ok(Done::end())
         }
-        Err(SendError::NotSent(mut error)) => {
-            lease.note_request(error.request_id.as_deref());
-            if envelope.possible_repeat {
-                error.message.push_str(EARLIER_TRY);
-            }
-            let last = error.fault == Fault::Permanent
-                || (error.fault == Fault::Transient && job.attempts >= POLICY.max_attempts);
-            let state = if last { DeliveryState::Failed } else { DeliveryState::Pending };
-            settle(rooms, lease, id, state, None, Some(&error.message)).await?;
-            Err(StepError::from_upstream(error, job.waits))
-        }
+        Err(SendError::NotSent(error)) => not_sent(rooms, job, lease, envelope, error, POLICY.max_attempts).await,
+        Err(SendError::Unexplained(error)) => not_sent(rooms, job, lease, envelope, error, UNEXPLAINED_ATTEMPTS).await,
         Err(SendError::Unknown(error)) => {
             lease.note_request(error.request_id.as_deref());
             settle(rooms, lease, id, DeliveryState::Unknown, None, Some(&error.message)).await?;
@@ -128,6 +121,27 @@ async fn send(
             Err(StepError::Retry(Failure { class: error.class, message: error.message }))
         }
     }
+}
+
+/// Surely not sent: what passes is tried again, up to so many attempts.
+async fn not_sent(
+    rooms: &Rooms,
+    job: &Job,
+    lease: &Lease,
+    envelope: &Envelope,
+    mut error: UpstreamError,
+    most_attempts: i32,
+) -> Result<Done, StepError> {
+    lease.note_request(error.request_id.as_deref());
+    if envelope.possible_repeat {
+        error.message.push_str(EARLIER_TRY);
+    }
+    if error.fault == Fault::Transient && job.attempts >= most_attempts {
+        error.fault = Fault::Permanent;
+    }
+    let state = if error.fault == Fault::Permanent { DeliveryState::Failed } else { DeliveryState::Pending };
+    settle(rooms, lease, envelope.delivery_id, state, None, Some(&error.message)).await?;
+    Err(StepError::from_upstream(error, job.waits))
 }
 
 async fn settle(

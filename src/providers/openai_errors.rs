@@ -22,6 +22,8 @@ const QUOTA: [&str; 5] = [
     "project_spend_limit_exceeded",
     "organization_usage_limit_exceeded",
 ];
+/// What servers say, in lower case, of audio that is longer than they take.
+const TOO_LONG: [&str; 4] = ["longer than", "too long", "maximum duration", "maximum length"];
 /// Longest quotation from an upstream, in characters.
 const MAX_QUOTE: usize = 200;
 /// A message that repeats this many characters of what we sent may hold a caller's words, and is not quoted.
@@ -70,6 +72,40 @@ impl Refusal {
             && (self.code == "audio_too_short" || self.message.contains("Minimum audio length"))
     }
 
+    /// The audio is more than the server takes at once: too long, too many bytes, or above the account's limit per minute.
+    pub fn is_too_much_audio(&self) -> bool {
+        let message = self.message.to_lowercase();
+        match self.status.as_u16() {
+            413 => true,
+            429 => self.is_about_one_request(),
+            400 | 422 => {
+                self.code == "audio_too_long"
+                    || self.is_about_context()
+                    || TOO_LONG.iter().any(|words| message.contains(words))
+            }
+            _ => false,
+        }
+    }
+
+    /// How much audio the server takes at once, in seconds, if it says so: "... is longer than 1400 seconds".
+    pub fn most_seconds(&self) -> Option<f64> {
+        let (_, rest) = self.message.split_once("longer than ")?;
+        let (number, unit) = rest.split_once(' ')?;
+        number.parse().ok().filter(|seconds| *seconds > 0.0 && unit.starts_with("second"))
+    }
+
+    /// What follows from [`Self::is_too_much_audio`] about audio of so many seconds that is not to be cut any shorter.
+    pub fn into_too_much_audio(self, names: &Names, seconds: f64) -> UpstreamError {
+        let Names { who, base_url, model, .. } = names;
+        let text = format!(
+            "{who} takes this recording in no pieces, however short: {seconds:.1} seconds of it are too much at once (HTTP \
+             {}). Check {model} and the limits of the server at {base_url}, then retry.",
+            self.status.as_u16()
+        );
+        let text = with_quote(text, quote(&self.message, ""));
+        UpstreamError::new(Fault::Permanent, FailureClass::AudioTooLong, text).with_request_id(self.request_id)
+    }
+
     /// The server does not know this request field, so another spelling may do.
     pub fn is_about_field(&self, field: &str) -> bool {
         let unknown = self.code == "unsupported_parameter" || self.message.contains("nsupported parameter");
@@ -100,7 +136,7 @@ impl Refusal {
             404 | 405 | 501 => (Fault::Blocked, FailureClass::NotFound),
             300..=399 => (Fault::Blocked, FailureClass::Redirected),
             413 => (Fault::Permanent, FailureClass::TooLarge),
-            429 if self.message.starts_with("Request too large") => (Fault::Permanent, FailureClass::RequestTooLarge),
+            429 if self.is_about_one_request() => (Fault::Permanent, FailureClass::RequestTooLarge),
             429 => {
                 let wait = self.retry_after.or_else(|| try_again_in(&self.message));
                 (wait.map_or(Fault::Transient, Fault::RetryAfter), FailureClass::RateLimited)
@@ -157,6 +193,10 @@ impl Refusal {
         format!("{who} {what} (HTTP {}{said}). {remedy}", self.status.as_u16())
     }
 
+    fn is_about_one_request(&self) -> bool {
+        self.message.starts_with("Request too large")
+    }
+
     fn is_about_money(&self) -> bool {
         QUOTA.contains(&self.kind.as_str()) || QUOTA.contains(&self.code.as_str())
     }
@@ -165,6 +205,13 @@ impl Refusal {
         let message = self.message.to_lowercase();
         ["context_length_exceeded", "exceed_context_size_error"].iter().any(|w| self.code == *w || self.kind == *w)
             || ["context window", "context length", "context size"].iter().any(|words| message.contains(words))
+    }
+}
+
+fn with_quote(sentence: String, quote: Option<String>) -> String {
+    match quote {
+        Some(quote) => format!("{sentence} It says: \"{quote}\""),
+        None => sentence,
     }
 }
 

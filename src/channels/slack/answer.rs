@@ -58,6 +58,7 @@ impl Answer {
         match outcome {
             Ok(receipt) => Ok(Receipt { request_id, ..receipt }),
             Err(SendError::NotSent(error)) => Err(SendError::NotSent(error.with_request_id(request_id))),
+            Err(SendError::Unexplained(error)) => Err(SendError::Unexplained(error.with_request_id(request_id))),
             Err(SendError::Unknown(error)) => Err(SendError::Unknown(error.with_request_id(request_id))),
         }
     }
@@ -138,11 +139,13 @@ impl Answer {
                      again."
                 ),
             ),
-            _ => not_sent(
-                Fault::Transient,
-                FailureClass::SlackUnexpected,
-                format!("Slack refused the message for a reason that we do not know ({said}). Nothing was sent."),
-            ),
+            _ => {
+                let message = format!(
+                    "Slack refused the message for a reason that we do not know ({said}). Nothing was sent. If three tries \
+                     do not help, look the word up in Slack's documentation of chat.postMessage, and run the job again."
+                );
+                SendError::Unexplained(UpstreamError::new(Fault::Transient, FailureClass::SlackUnexpected, message))
+            }
         }
     }
 
@@ -281,7 +284,6 @@ mod tests {
         Fault::Permanent,
         "slack_credentials"
     )]
-    #[case(200, r#"{"ok":false,"error":"brand_new"}"#, Fault::Transient, "slack_unexpected")]
     #[case(401, "", Fault::Permanent, "slack_destination")]
     fn a_bot_that_surely_sent_nothing(
         #[case] status: u16,
@@ -290,6 +292,17 @@ mod tests {
         #[case] class: &str,
     ) {
         assert_not_sent(answer(status, body).outcome(Way::Bot), fault, class);
+    }
+
+    #[test]
+    fn a_word_that_nobody_knows_is_named() {
+        match answer(200, r#"{"ok":false,"error":"brand_new"}"#).outcome(Way::Bot) {
+            Err(SendError::Unexplained(error)) => {
+                assert_eq!((error.fault, error.class), (Fault::Transient, FailureClass::SlackUnexpected));
+                assert!(error.message.contains("brand_new") && error.request_id.is_some(), "{error:?}");
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[rstest]

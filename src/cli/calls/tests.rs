@@ -95,7 +95,8 @@ fn complete() -> Story {
         segment(Speaker::Customer, 5_400, "I was charged twice for order four four one seven.\u{1b}[2J"),
         segment(Speaker::Agent, 54_900, "I am sorry. I refund the second charge today."),
     ];
-    let transcript = Transcript { language: Some("en".to_owned()), timing: Timing::Estimated, segments };
+    let transcript =
+        Transcript { language: Some("en".to_owned()), timing: Timing::Estimated, segments, ends_early: None };
     let mut held = delivery(1, "slack", "#calls", "unknown");
     held.detail = Some("Slack's answer was lost; the message may have arrived.".to_owned());
     let mut jobs: Vec<_> = ["download", "transcribe", "analyze", "notify", "notify", "notify"]

@@ -1,4 +1,5 @@
-//! Many calls at once while every upstream misbehaves in every way. `FAULTS_CALLS` and `FAULTS_SEED` say how many and
+//! Many calls at once while every upstream misbehaves in every way: each ends, nothing is done twice unseen, and what the
+//! product says that it all cost is what was billed. `FAULTS_CALLS` and `FAULTS_SEED` say how many and
 //! which; `scripts/faults.sh` runs it with seed after seed.
 
 use std::collections::HashMap;
@@ -14,7 +15,7 @@ use secrecy::ExposeSecret as _;
 use tokio::time::{sleep, timeout};
 
 use super::{assert_sentence, effects};
-use crate::support::Product;
+use crate::support::{FrontDoor, PRICES, Product, SECRET, charged, price_list};
 
 /// They end within half a minute on two busy cores.
 const CALLS: u64 = 300;
@@ -27,7 +28,9 @@ const USELESS: [&str; 5] = ["refusal", "content_filter", "length", "empty_text",
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_day_when_everything_goes_wrong_every_call_ends_and_nothing_is_done_twice() {
     let (calls, seed) = (number("FAULTS_CALLS", CALLS), number("FAULTS_SEED", 20_261_122));
-    let product = Product::start_under(&plan(seed), &SETTINGS).await;
+    let prices = price_list(PRICES);
+    let known = ("PRICE_LIST", prices.path().to_str().unwrap());
+    let product = Product::start_under(&plan(seed), &[&SETTINGS[..], &[known]].concat()).await;
     let recording = short_recording(&product).await;
     let rings = (0..calls).map(|call| {
         let url = format!("{recording}?call={call}");
@@ -48,10 +51,13 @@ async fn on_a_day_when_everything_goes_wrong_every_call_ends_and_nothing_is_done
         *states.entry(call.state).or_default() += 1;
     }
     let kinds = product.count("SELECT count(DISTINCT (step, error_class)) FROM job_attempts").await;
-    println!("seed {seed}: {states:?}, {kinds} kinds of trouble");
+    let (bill, lost) = (charged(product.standins.bill()), charged(product.standins.bill_for_lost_answers()));
+    println!("seed {seed}: {states:?}, {kinds} kinds of trouble, billed {bill}, {lost} of it for lost answers");
     assert!(states.keys().all(|state| state == "completed" || state == "failed"), "{states:?}");
     assert!(states["completed"] > calls / 2, "{states:?}");
     assert_paid_once(&product).await;
+    assert!(lost > 0, "some answers were lost");
+    assert_eq!(stated_cost(&product).await, bill - lost, "what all calls cost is what was billed for what we got");
 }
 
 const SETTINGS: [(&str, &str); 6] = [
@@ -144,17 +150,31 @@ fn taken(product: &Product, id: CallId, delivery: &DeliveryRow) -> usize {
 /// ask for again.
 async fn assert_paid_once(product: &Product) {
     let heard: Vec<_> = effects(product, Upstream::Speech).into_iter().filter(|effect| !effect.lost).collect();
-    let kept = product.count("SELECT count(*) FROM step_answers WHERE step = 'transcribe'").await;
+    let kept = product.count("SELECT count(*) FROM step_answers WHERE step = 'transcribe' AND answer ? 'text'").await;
     assert_eq!(heard.len(), kept as usize, "each piece is answered once");
-    let billed: f64 = heard.iter().map(|effect| effect.usage.audio_seconds).sum();
-    let noted =
-        product.count("SELECT round(sum(audio_seconds) * 1000)::bigint FROM job_attempts").await as f64 / 1000.0;
-    assert!((billed - noted).abs() < 1.0, "billed for {billed} s of audio, noted {noted} s");
 
     let thought: Vec<_> = effects(product, Upstream::LanguageModel).into_iter().filter(|effect| !effect.lost).collect();
     let useful = thought.iter().filter(|effect| effect.fault.is_none_or(|fault| !USELESS.contains(&fault))).count();
     let kept = product.count("SELECT count(*) FROM step_answers WHERE step = 'analyze'").await as usize;
     assert!((useful..=thought.len()).contains(&kept), "{useful} useful of {} answers, {kept} kept", thought.len());
+}
+
+/// The costs of all calls, as a client of the API adds them up.
+async fn stated_cost(product: &Product) -> i64 {
+    let door = FrontDoor::on(product.pool().clone(), &[SECRET]).await;
+    let key = door.key(&["calls:read"]).await;
+    let (mut sum, mut cursor) = (0, String::new());
+    loop {
+        let (status, page) = door.ask(&key, &format!("/api/calls/?limit=200{cursor}")).await;
+        assert_eq!(status, 200, "{page}");
+        for call in page["items"].as_array().unwrap() {
+            sum += call["cost"]["micro_units"].as_i64().unwrap_or_else(|| panic!("no known cost: {call}"));
+        }
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return sum,
+        }
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests have no settings")]

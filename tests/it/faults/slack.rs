@@ -100,6 +100,16 @@ async fn what_surely_was_not_posted_is_posted_later_without_a_word(#[case] way: 
     assert_eq!(effects(&product, Upstream::Slack).len(), 1);
 }
 
+#[tokio::test]
+async fn a_word_that_nobody_knows_is_tried_three_times() {
+    let (product, delivery) = told(Way::Bot, "unheard_of", &[], &[]).await;
+    assert_eq!((delivery.state.as_str(), delivery.repeated), ("failed", false));
+    assert_sentence(delivery.detail.as_deref());
+    assert!(delivery.detail.is_some_and(|detail| detail.contains("unheard_of")), "it is named");
+    assert_eq!(product.standins.requests("slack"), 3);
+    assert!(effects(&product, Upstream::Slack).is_empty());
+}
+
 /// `done`: the message with the lost answer was posted.
 #[rstest]
 #[case::error(Way::Webhook, "server_error", false)]
