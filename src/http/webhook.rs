@@ -13,6 +13,7 @@ use sqlx::PgPool;
 use tokio::time::timeout;
 
 use super::problem::Problem;
+use super::tally::Tally;
 use super::{body, signature};
 use crate::model::CallId;
 use crate::pipeline::intake::{self, Received};
@@ -20,6 +21,8 @@ use crate::queue::Waker;
 
 /// The sender hears of a database that is away within 2 s of its last byte.
 const INTAKE_LIMIT: Duration = Duration::from_millis(1_800);
+
+static UNSIGNED: Tally = Tally::zero();
 
 /// The door for signed webhooks.
 pub struct CallEnded {
@@ -29,6 +32,8 @@ pub struct CallEnded {
     pub waker: Waker,
     /// None, one, or two while rotating.
     pub secrets: Vec<SecretString>,
+    /// Longest time for a body to arrive.
+    pub body_limit: Duration,
 }
 
 #[derive(Serialize)]
@@ -45,10 +50,9 @@ impl Endpoint for CallEnded {
         if self.secrets.is_empty() {
             return Err(Problem::webhook_off().into());
         }
-        let body = body::read(&mut request).await?;
+        let body = body::read(&mut request, self.body_limit).await?;
         if !signature::is_valid(request.headers().get_all(signature::HEADER), &body, &self.secrets) {
-            metrics::counter!("webhook_signature_rejected_total").increment(1);
-            return Err(Problem::invalid_signature().into());
+            return Err(unsigned().into());
         }
         if !is_json(request.header(header::CONTENT_TYPE)) {
             return Err(Problem::unsupported_media_type().into());
@@ -59,6 +63,18 @@ impl Endpoint for CallEnded {
         metrics::counter!("webhook_events_total", "status" => receipt.status).increment(1);
         Ok(poem::web::Json(receipt).with_status(StatusCode::ACCEPTED).into_response())
     }
+}
+
+/// Costs no more than the hash of the body: anybody can send such ones.
+fn unsigned() -> Problem {
+    metrics::counter!("webhook_signature_rejected_total").increment(1);
+    if let Some(count) = UNSIGNED.note() {
+        tracing::warn!(
+            count,
+            "Webhooks were refused for their signature. Does the sender sign with GOTO_WEBHOOK_SECRET?"
+        );
+    }
+    Problem::invalid_signature()
 }
 
 fn receipt(received: Received) -> Result<Receipt, Problem> {
