@@ -322,6 +322,8 @@ async fn a_stop_answers_what_has_begun_and_what_comes_at_once() {
     // The server has heard of it when it asks for more, which its answer to another line shows soon enough.
     assert!(kept.ask().await.starts_with("HTTP/1.1 200"));
     door.stop();
+    // Time enough for a server that would close at once, and far less than this one waits.
+    sleep(SHORT / 10).await;
     for line in [&mut kept, &mut fresh] {
         let said = line.ask().await;
         assert!(said.starts_with("HTTP/1.1 200") && said.contains("connection: close"), "{said}");

@@ -33,7 +33,7 @@ async fn restarts_refuse_no_connection() {
         ("DATABASE_URL", database.url().to_owned()),
         ("GOTO_WEBHOOK_SECRET", SECRET.to_owned()),
         ("RECORDING_STORE", format!("file://{}", store.path().display())),
-        // Nobody may bind it: the socket comes from outside.
+        // Not where it serves: the socket comes from outside.
         ("API_PORT", "1".to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value));
