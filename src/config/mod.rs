@@ -16,6 +16,7 @@ mod prices;
 mod problem;
 mod read;
 mod reader;
+mod server;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use url::Url;
 use crate::model::PriceList;
 pub use analysis::{AnalysisConfig, StructuredOutput, TokenLimitField};
 pub use problem::{ConfigErrors, Problem};
+pub use server::ServerConfig;
 pub use summary::Feature;
 pub use values::Values;
 pub use variables::{VARIABLES, Variable};
@@ -48,6 +50,8 @@ const OPENAI_HOST: &str = "api.openai.com";
 pub struct Config {
     /// Process-wide matters.
     pub app: AppConfig,
+    /// Who may come in.
+    pub server: ServerConfig,
     /// Where PostgreSQL is; `None` = not set.
     pub database: Option<DatabaseConfig>,
     /// The signed webhook.

@@ -10,8 +10,8 @@ use url::Url;
 use super::reader::Reader;
 use super::{
     AnalysisConfig, AppConfig, Config, ConfigErrors, DatabaseConfig, EmailConfig, Environment, LogFormat, NotifyConfig,
-    OnUnknown, PricesConfig, QueueConfig, RecordingsConfig, SlackConfig, SmtpTls, StructuredOutput, TokenLimitField,
-    TranscriptionConfig, WebhookConfig, prices, words,
+    OnUnknown, PricesConfig, QueueConfig, RecordingsConfig, ServerConfig, SlackConfig, SmtpTls, StructuredOutput,
+    TokenLimitField, TranscriptionConfig, WebhookConfig, prices, words,
 };
 
 const API_PORT: u16 = 8000;
@@ -46,6 +46,7 @@ impl Config {
         let mut reader = Reader::new(lookup);
         let mut config = Config {
             app: app(&mut reader),
+            server: server(&mut reader),
             database: database(&mut reader),
             webhook: webhook(&mut reader),
             recordings: recordings(&mut reader),
@@ -83,6 +84,22 @@ fn app(reader: &mut Reader<'_>) -> AppConfig {
         port,
         public_url,
         time_zone: reader.meaning("TIME_ZONE", time_zone).unwrap_or(Tz::UTC),
+    }
+}
+
+fn server(reader: &mut Reader<'_>) -> ServerConfig {
+    let usual = ServerConfig::default();
+    let per_address = reader.meaning("API_MAX_CONNECTIONS_PER_ADDRESS", |v| words::number(v, 1, 1_000_000));
+    ServerConfig {
+        max_connections: reader
+            .meaning("API_MAX_CONNECTIONS", |v| words::number(v, 1, 1_000_000))
+            .unwrap_or(usual.max_connections),
+        max_connections_per_address: per_address.unwrap_or(usual.max_connections_per_address),
+        failed_keys_per_minute: reader
+            .meaning("API_FAILED_KEYS_PER_MINUTE", |v| words::number(v, 1, 1_000_000))
+            .unwrap_or(usual.failed_keys_per_minute),
+        api_rate: reader.meaning("API_RATE_LIMIT", |v| words::number(v, 1, 1_000_000)).unwrap_or(usual.api_rate),
+        trusted_proxies: reader.meaning("API_TRUSTED_PROXIES", words::addresses).unwrap_or_default(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use poem::Response;
 use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError, ResponseError};
@@ -30,13 +31,18 @@ const MEDIA_TYPE: &str = "application/problem+json";
 /// Seconds after which the database may be back.
 const RETRY_AFTER: &str = "5";
 
+/// Whether strangers get such an answer as often as they like. They are told of in sum ([`super::tally`]), not one by one.
+pub fn is_common(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS | StatusCode::PAYLOAD_TOO_LARGE)
+}
+
 /// An answer that is an error.
 #[derive(Debug, Clone)]
 pub struct Problem {
     code: ProblemCode,
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
-    header: Option<(&'static str, &'static str)>,
+    header: Option<(&'static str, Cow<'static, str>)>,
 }
 
 /// A field or parameter that is not as it should be.
@@ -77,8 +83,13 @@ impl Problem {
         Self { code, detail: detail.into(), errors: Vec::new(), header: None }
     }
 
-    fn with_header(self, name: &'static str, value: &'static str) -> Self {
-        Self { header: Some((name, value)), ..self }
+    fn with_header(self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        Self { header: Some((name, value.into())), ..self }
+    }
+
+    /// Whole seconds, and not too few of them.
+    fn with_wait(self, wait: Duration) -> Self {
+        self.with_header("retry-after", wait.as_millis().div_ceil(1000).max(1).to_string())
     }
 
     /// A query parameter or part of the path is not as it should be.
@@ -197,6 +208,27 @@ impl Problem {
             .with_header("retry-after", RETRY_AFTER)
     }
 
+    /// More clients than there may be. 503 and not 429 even where it is one address that has too many connections:
+    /// senders of webhooks do not send again after a 4xx.
+    pub fn overloaded() -> Self {
+        const DETAIL: &str = "The server has more to do than it can, or this address has too many connections. Send the \
+                              same request again in a few seconds.";
+        Self::new(ProblemCode::Overloaded, DETAIL).with_header("retry-after", RETRY_AFTER)
+    }
+
+    /// Too many wrong keys came from the client's address.
+    pub fn barred(wait: Duration) -> Self {
+        const DETAIL: &str = "Too many requests with a wrong API key came from this address. Wait as long as Retry-After \
+                              says; each further wrong key makes it longer.";
+        Self::new(ProblemCode::TooManyFailures, DETAIL).with_wait(wait)
+    }
+
+    /// The key is used too often.
+    pub fn too_many_requests(wait: Duration) -> Self {
+        const DETAIL: &str = "This API key asks more often than it may. Wait as long as Retry-After says.";
+        Self::new(ProblemCode::TooManyRequests, DETAIL).with_wait(wait)
+    }
+
     /// Our mistake.
     pub fn internal() -> Self {
         const DETAIL: &str = "The server made a mistake. The log tells more under this request id.";
@@ -218,8 +250,8 @@ impl Problem {
         // A struct of texts and numbers always serializes.
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = Response::builder().status(status).content_type(MEDIA_TYPE).body(body);
-        if let Some((name, value)) = self.header {
-            response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        if let Some((name, Ok(value))) = self.header.map(|(name, value)| (name, HeaderValue::from_str(&value))) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
         }
         response
     }

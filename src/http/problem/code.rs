@@ -27,6 +27,12 @@ text_enum!(
         NotReady = "not_ready",
         /// The request took too long.
         Timeout = "timeout",
+        /// The server, or the client's address, has too many connections.
+        Overloaded = "overloaded",
+        /// Too many wrong keys came from the address.
+        TooManyFailures = "too_many_failures",
+        /// The key is used too often.
+        TooManyRequests = "too_many_requests",
         /// Our mistake.
         Internal = "internal",
         /// The request cannot be read.
@@ -71,9 +77,10 @@ impl ProblemCode {
             | Self::BadParameter
             | Self::UnknownParameter
             | Self::BadCursor => StatusCode::BAD_REQUEST,
-            Self::WebhookOff | Self::DatabaseUnavailable | Self::NotReady | Self::Timeout => {
+            Self::WebhookOff | Self::DatabaseUnavailable | Self::NotReady | Self::Timeout | Self::Overloaded => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            Self::TooManyFailures | Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotThisHost => StatusCode::MISDIRECTED_REQUEST,
             Self::NotFound | Self::CallNotFound | Self::NoTranscript => StatusCode::NOT_FOUND,

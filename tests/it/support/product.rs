@@ -240,6 +240,7 @@ fn defaults(database_url: &str, standins: &Standins, store: &std::path::Path) ->
         ("DATABASE_URL", database_url.to_owned()),
         ("GOTO_WEBHOOK_SECRET", SECRET.to_owned()),
         ("PUBLIC_URL", "https://calls.example.com".to_owned()),
+        ("API_MAX_CONNECTIONS_PER_ADDRESS", "1024".to_owned()),
         ("RECORDING_STORE", format!("file://{}", store.display())),
         ("RECORDING_ALLOWED_HOSTS", standins.recording_hosts()),
         ("RECORDING_ALLOW_PRIVATE", "true".to_owned()),
