@@ -9,6 +9,7 @@ mod dev;
 mod faults;
 mod layers;
 mod long_recording;
+mod operator_commands;
 mod operators;
 mod outage;
 mod pipeline;
