@@ -1,6 +1,6 @@
 # `make dev` and `make test` are each enough on a fresh Debian or Ubuntu with a Rust toolchain.
 
-.PHONY: help dev local-speech test lint deny doc check sqlx sqlx-check
+.PHONY: help dev local-speech test bench lint deny doc check sqlx sqlx-check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ local-speech: ## a real Whisper on this machine, for make dev SPEECH=local: make
 test: ## all tests, on a PostgreSQL of their own (or on the one of DATABASE_URL)
 	@scripts/ensure-postgres.sh >/dev/null
 	cargo test
+
+bench: ## how fast the queue and the webhook are: make bench ONLY=webhook
+	@scripts/ensure-postgres.sh >/dev/null
+	cargo bench --bench queue -- $(if $(ONLY),--only $(ONLY))
 
 lint: deny ## formatting, clippy, licences and banned crates
 	cargo fmt --check

@@ -10,7 +10,8 @@ use super::{NOTIFY, Rooms};
 use crate::channels::{Channel, SendError};
 use crate::config::OnUnknown;
 use crate::model::{
-    ActionItem, Analysis, CallBrief, CallId, DeliveryId, DeliveryState, Direction, Envelope, Fault, Party, clock,
+    ActionItem, Analysis, CallBrief, CallId, DeliveryId, DeliveryState, Direction, Envelope, FailureClass, Fault,
+    Party, clock,
 };
 use crate::queue::{Backoff, Done, Failure, Job, Lease, NewJob, StepError, StepPolicy};
 use crate::store::calls::CallRow;
@@ -67,16 +68,20 @@ async fn deliver(rooms: &Rooms, job: &Job, lease: &Lease, call: &CallRow, id: De
     // `sending` at the start of an attempt: a process died between the first byte and the answer.
     let unsure = delivery.state == DeliveryState::Sending.as_str() || delivery.state == DeliveryState::Unknown.as_str();
     if unsure && (delivery.repeated || rooms.settings.on_unknown == OnUnknown::Hold) {
-        let detail = "The message may or may not have arrived; it is held for a person.";
+        let detail = "The process ended while it sent the message, which may have arrived. Look where it went before \
+                      it is sent again.";
         settle(rooms, lease, id, DeliveryState::Unknown, None, Some(delivery.detail.as_deref().unwrap_or(detail)))
             .await?;
         return Ok(Done::end());
     }
     let Some(channel) = rooms.channels.iter().find(|channel| channel.name() == delivery.channel) else {
-        let message = format!("The channel `{}` is not set up any more.", delivery.channel);
+        let message = format!(
+            "The channel `{}` is not set up any more. Set it up again and run the job again, or leave it.",
+            delivery.channel
+        );
         let state = if unsure { DeliveryState::Unknown } else { DeliveryState::Failed };
         settle(rooms, lease, id, state, None, Some(&message)).await?;
-        return Err(StepError::permanent("channel_off", message));
+        return Err(StepError::permanent(FailureClass::ChannelOff, message));
     };
     let brief = brief(rooms, job.call_id, call).await?;
     respect_quiet_hours(rooms, &brief)?;
@@ -120,7 +125,7 @@ async fn send(
             if envelope.possible_repeat || rooms.settings.on_unknown == OnUnknown::Hold {
                 return Ok(Done::end());
             }
-            Err(StepError::Retry(Failure { class: "unknown_outcome", message: error.message }))
+            Err(StepError::Retry(Failure { class: error.class, message: error.message }))
         }
     }
 }
@@ -200,8 +205,9 @@ fn respect_quiet_hours(rooms: &Rooms, brief: &CallBrief) -> Result<(), StepError
         .is_some_and(|analysis| analysis.urgency >= URGENT_NOW && analysis.statements.iter().any(|s| s.supported));
     match quiet_for(clock::now(), rooms.settings.time_zone, from, to) {
         Some(left) if !urgent => {
-            let message = format!("Quiet hours until {}; the message goes out then.", to.format("%H:%M"));
-            Err(StepError::RetryAfter(left, Failure { class: "quiet_hours", message }))
+            let message =
+                format!("Quiet hours until {} (NOTIFY_QUIET_HOURS); the message goes out then.", to.format("%H:%M"));
+            Err(StepError::RetryAfter(left, Failure { class: FailureClass::QuietHours, message }))
         }
         _ => Ok(()),
     }

@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::audio::{self, AudioError, Channels, Piece};
 use super::paid::{self, Paid};
 use super::{ANALYZE, Rooms, TRANSCRIBE};
-use crate::model::{Segment, Speaker, Timing, Transcript, Usage};
+use crate::model::{FailureClass, Segment, Speaker, Timing, Transcript, Usage};
 use crate::providers::speech::{SpeechAnswer, SpeechPiece};
 use crate::queue::{Backoff, Done, Job, Lease, NewJob, StepError, StepPolicy};
 use crate::store;
@@ -53,9 +53,10 @@ pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done,
 fn unusable(error: AudioError) -> StepError {
     match error {
         AudioError::Unsupported(what) => StepError::permanent(
-            "unsupported_audio",
+            FailureClass::UnsupportedAudio,
             format!(
-                "The recording cannot be transcribed: {what}. Listen to it and convert it, or leave the call as it is."
+                "The recording cannot be transcribed: {what}. If others can, it is damaged, and this call stays without a \
+                 transcript; else have the telephone system record another format."
             ),
         ),
         AudioError::Io(error) => StepError::from(anyhow::Error::from(error)),

@@ -1,6 +1,6 @@
 //! Control: what operators said of a step, and how claimers hear of it. The claim itself asks nothing: the claimer looks
 //! at a table of a few rows at least every 1.5 s, and at once when it is told, and gives each lane as many slots as that
-//! says (ADR 0005).
+//! says (ADR 0006).
 
 use std::time::Duration;
 

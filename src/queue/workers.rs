@@ -28,6 +28,11 @@ use crate::model::PriceList;
 /// How long the last ends may take to reach the database at a stop; past it their leases run out.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
+/// How the queue's statements are planned (ADR 0001): once, because a plan of its own for each execution costs more than
+/// it gives; and never so that the table is scanned, which looks cheap to a plan that is made while it is empty.
+const PLANS: [(&str, &str); 4] =
+    [("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off"), ("enable_mergejoin", "off"), ("jit", "off")];
+
 /// What does a step's work. A second run of the same job must be harmless: every kill can cause one.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
@@ -121,7 +126,7 @@ impl Workers {
                 .run(),
         );
         let claimer = Claimer {
-            link: self.link("claimer"),
+            link: self.claiming_link(),
             worker: worker.clone(),
             lease: self.settings.lease,
             lanes,
@@ -174,8 +179,13 @@ impl Workers {
     }
 
     fn link(&self, task: &'static str) -> Link {
-        // A claim or completion with its own plan each time costs more than the generic one gives away (ADR 0001).
-        Link::new(self.options.clone().options([("plan_cache_mode", "force_generic_plan")]), task)
+        Link::new(self.options.clone().options(PLANS), task)
+    }
+
+    /// A claim need not wait for the disk: its token is random and comes never again, so that one which a crash of the
+    /// server undoes leaves a worker whose every write is refused, and whatever it wrote before has made the claim durable.
+    fn claiming_link(&self) -> Link {
+        Link::new(self.options.clone().options(PLANS).options([("synchronous_commit", "off")]), "claimer")
     }
 
     fn renewer(&self, held: &Arc<Held>, quit: &CancellationToken) -> Renewer {

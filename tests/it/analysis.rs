@@ -57,7 +57,7 @@ async fn a_model_that_never_keeps_the_form_fails_with_a_sentence_and_without_its
     let id = product.ring("double-charge").await;
     let call = product.until(id, "failed").await;
     let reason = call.state_reason.unwrap();
-    assert!(reason.contains("ANALYSIS_MODEL") && reason.ends_with("then retry."), "{reason}");
+    assert!(reason.contains("ANALYSIS_MODEL") && reason.ends_with("run the job again."), "{reason}");
     assert!(!reason.contains("four"), "{reason}");
     assert_eq!(product.standins.requests("language_model"), 0, "asked twice, not more");
 }

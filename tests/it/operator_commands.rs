@@ -70,7 +70,7 @@ async fn all_that_match_are_counted_and_nothing_is_done_without_a_yes() {
     assert!(done.page().ends_with("3 jobs are due now.\n"), "{}", done.out);
     product.drain().await;
     assert_eq!(product.count("SELECT count(*) FROM jobs WHERE starts = 2 AND state = 'failed'").await, 3);
-    let nobody = typed(&product, &["jobs", "retry", "--class", "nothing_like_it", "--yes"]).await;
+    let nobody = typed(&product, &["jobs", "retry", "--class", "poison", "--yes"]).await;
     assert_eq!(nobody.page(), "No job is like that, so none is retried.\n");
 
     let written: Vec<(String, String, i64, String)> =
@@ -95,6 +95,7 @@ async fn which_jobs_must_be_said() {
         &["jobs", "limit", "notify", "0"],
         &["jobs", "pause", "nothing"],
         &["jobs", "cancel", "--older-than", "long"],
+        &["jobs", "cancel", "--class", "nothing_like_it"],
     ] {
         assert_eq!(typed(&product, arguments).await.code, Some(2), "{arguments:?}");
     }

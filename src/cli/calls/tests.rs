@@ -114,7 +114,7 @@ fn complete() -> Story {
     (attempts[1].cost_micro_units, attempts[2].cost_micro_units) = (Some(18_600), Some(1_100));
     attempts[5].outcome = "failed".to_owned();
     attempts[5].message = Some("The mail server refused the address (550): no such user here.".to_owned());
-    attempts[5].error_class = Some("address_refused".to_owned());
+    attempts[5].error_class = Some("smtp_recipient_refused".to_owned());
     Story {
         call: CallRow { state_reason: attempts[5].message.clone(), ..call("completed") },
         transcript: Some(transcript),

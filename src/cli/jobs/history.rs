@@ -3,14 +3,12 @@
 use std::collections::HashMap;
 
 use crate::cli::render::{Ink, Page, Screen, words};
+use crate::model::FailureClass;
 use crate::queue::{AttemptRow, JobRow};
 use crate::store::deliveries::DeliveryRow;
 
 /// Under the time of day of a row.
 const UNDER: usize = 12;
-
-/// Class of an attempt whose message may have arrived.
-const ANSWER_LOST: &str = "unknown_outcome";
 
 /// Attempts, and what they were for.
 pub struct History<'a> {
@@ -115,7 +113,7 @@ fn outcome(attempt: &AttemptRow, delivery: Option<&DeliveryRow>) -> (Ink, String
             None if attempt.step == "notify" => (Ink::Plain, format!("{what} planned")),
             None => (Ink::Plain, words::step_done(&attempt.step)),
         },
-        "retry" if attempt.error_class.as_deref() == Some(ANSWER_LOST) => {
+        "retry" if attempt.error_class.as_deref() == Some(FailureClass::UnknownOutcome.as_str()) => {
             (Ink::Amber, format!("{what}: answer lost, to be sent once more"))
         }
         "retry" => (Ink::Amber, format!("{what}: failed, to be tried again")),

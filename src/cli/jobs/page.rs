@@ -4,14 +4,10 @@ use chrono::{DateTime, Utc};
 
 use super::History;
 use crate::cli::render::{Ink, Page, Screen, words};
+use crate::model::FailureClass;
 use crate::queue::{AttemptRow, JobRow, NOT_READY_DEADLINE, PAUSED_DEADLINE};
 use crate::store::calls::CallRow;
 use crate::store::deliveries::DeliveryRow;
-
-/// Class of an attempt that found nothing there yet.
-const NOT_READY: &str = "not_ready";
-/// Class of an attempt at night.
-const QUIET_HOURS: &str = "quiet_hours";
 
 /// The job, its attempts, and what to do next.
 pub fn page(
@@ -99,10 +95,10 @@ pub fn advice(page: &mut Page, screen: &Screen, job: &JobRow, attempts: &[Attemp
 fn deadline(job: &JobRow, attempts: &[AttemptRow]) -> Option<DateTime<Utc>> {
     let since = job.waiting_since?;
     let last = attempts.iter().rfind(|attempt| attempt.job_id == job.id)?;
-    match last.error_class.as_deref() {
-        Some(NOT_READY) => Some(since + NOT_READY_DEADLINE),
+    match last.error_class.as_deref().and_then(|class| class.parse().ok()) {
+        Some(FailureClass::NotReady) => Some(since + NOT_READY_DEADLINE),
         // The night ends by itself.
-        Some(QUIET_HOURS) => None,
+        Some(FailureClass::QuietHours) => None,
         _ => Some(since + PAUSED_DEADLINE),
     }
 }

@@ -8,6 +8,7 @@ use crate::cli::Failure;
 use crate::cli::calls::story;
 use crate::cli::parse::{self, Moment};
 use crate::cli::session::Session;
+use crate::model::FailureClass;
 use crate::pipeline;
 use crate::queue::JobFilter;
 
@@ -20,9 +21,9 @@ pub struct Which {
     /// Only those of this call: our id or the sender's.
     #[arg(long, value_name = "CALL")]
     pub call: Option<String>,
-    /// Only those whose last attempt ended with this error class, as `jobs show` names it.
+    /// Only those whose last attempt ended with this failure, as `jobs show` names it (docs/failures.md).
     #[arg(long, value_name = "CLASS")]
-    pub class: Option<String>,
+    pub class: Option<FailureClass>,
     /// Only those whose reason contains this text, in any case of letters.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -41,8 +42,8 @@ impl Which {
     /// Whether nothing is left out.
     pub fn is_empty(&self) -> bool {
         let Self { step, call, class, reason, older_than, created_after, created_before } = self;
-        let words = [step, call, class, reason].iter().all(|word| word.is_none());
-        words && older_than.is_none() && created_after.is_none() && created_before.is_none()
+        let words = [step, call, reason].iter().all(|word| word.is_none());
+        words && class.is_none() && older_than.is_none() && created_after.is_none() && created_before.is_none()
     }
 
     /// With a state, for the queue. Looks up the call.
@@ -57,7 +58,7 @@ impl Which {
             state,
             step: self.step,
             call_id,
-            class: self.class,
+            class: self.class.map(|class| class.to_string()),
             reason: self.reason,
             created_from: self.created_after.map(in_zone),
             created_before: created_before.or(self.older_than.map(|age| session.screen.now - age)),

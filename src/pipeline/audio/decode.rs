@@ -237,5 +237,5 @@ fn mix(planes: &mut Vec<Vec<i16>>) {
 }
 
 fn unsupported(error: &SymphoniaError) -> AudioError {
-    AudioError::Unsupported(format!("the decoder says: {error}"))
+    AudioError::Unsupported(format!("the decoder stops ({error})"))
 }

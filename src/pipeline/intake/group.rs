@@ -74,6 +74,7 @@ impl Group {
     }
 }
 
+#[derive(Clone)]
 struct Committer {
     db: PgPool,
     waker: Waker,
@@ -99,28 +100,26 @@ impl Committer {
         group.sort_by(|a, b| a.arrival.call.external_id.cmp(&b.arrival.call.external_id));
         match self.insert(group).await {
             Ok(new) => self.answer(group, &new),
-            Err(error) if group.len() == 1 => {
-                if let Some(waiting) = group.pop() {
-                    let _ = waiting.answer.send(Err(error));
-                }
-            }
-            Err(error) if is_about_rows(&error) => {
+            Err(error) if group.len() > 1 && is_about_rows(&error) => {
                 tracing::debug!(%error, calls = group.len(), "A group of calls is taken in one by one.");
+                // Side by side, and beside the groups to come: one of them may have to wait.
                 for waiting in group.drain(..) {
-                    let alone = std::slice::from_ref(&waiting);
-                    let new = self.insert(alone).await;
-                    match new {
-                        Ok(new) => self.answer(&mut vec![waiting], &new),
-                        Err(error) => drop(waiting.answer.send(Err(error))),
-                    }
+                    let committer = self.clone();
+                    tokio::spawn(async move { committer.commit_alone(waiting).await });
                 }
             }
             Err(error) => {
                 tracing::debug!(%error, calls = group.len(), "A group of calls was not taken in.");
-                for waiting in group.drain(..) {
-                    let _ = waiting.answer.send(Err(sqlx::Error::PoolTimedOut));
-                }
+                refuse(group, error);
             }
+        }
+    }
+
+    async fn commit_alone(self, waiting: Waiting) {
+        let mut alone = vec![waiting];
+        match self.insert(&alone).await {
+            Ok(new) => self.answer(&mut alone, &new),
+            Err(error) => refuse(&mut alone, error),
         }
     }
 
@@ -153,6 +152,14 @@ impl Committer {
             Ok(new)
         };
         timeout(COMMIT_LIMIT, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+}
+
+/// The error goes to one of them; for the others it is enough to know that the database did not take them.
+fn refuse(group: &mut Vec<Waiting>, error: sqlx::Error) {
+    let mut error = Some(error);
+    for waiting in group.drain(..) {
+        let _ = waiting.answer.send(Err(error.take().unwrap_or(sqlx::Error::PoolTimedOut)));
     }
 }
 

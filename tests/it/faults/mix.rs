@@ -40,6 +40,7 @@ async fn on_a_day_when_everything_goes_wrong_every_call_ends_and_nothing_is_done
     let mut states = HashMap::<String, u64>::new();
     for id in &ids {
         let call = product.call(*id).await;
+        product.attempts(*id).await;
         if call.state == "failed" {
             assert_sentence(call.state_reason.as_deref());
         }

@@ -35,6 +35,7 @@ async fn told_under(way: Way, plan: &str, settings: &[(&str, &str)]) -> (Product
     let id = product.ring_with(None).await;
     product.drain().await;
     product.until(id, "no_recording").await;
+    product.attempts(id).await;
     let deliveries = product.deliveries(id).await;
     assert!(deliveries.iter().any(|delivery| delivery.channel == "email" && delivery.state == "sent"));
     let delivery = deliveries.into_iter().find(|delivery| delivery.channel == "slack").unwrap();

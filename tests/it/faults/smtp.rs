@@ -22,6 +22,7 @@ async fn told(plan: &str, settings: &[(&str, &str)]) -> (Product, Vec<DeliveryRo
     let product = Product::start_under(plan, &[&own, settings].concat()).await;
     let id = product.ring_with(None).await;
     product.drain().await;
+    product.attempts(id).await;
     let mut deliveries = product.deliveries(id).await;
     assert!(deliveries.iter().any(|delivery| delivery.channel == "slack" && delivery.state == "sent"));
     deliveries.retain(|delivery| delivery.channel == "email");

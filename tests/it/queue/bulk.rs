@@ -27,7 +27,7 @@ async fn failed(queue: &TestQueue, jobs: i32) {
              SELECT 'effect', gen_random_uuid(), 'failed', 'It said no.', 1, 1, now(), now() FROM generate_series(1, $1)
              RETURNING *)
          INSERT INTO job_attempts (job_id, attempt, call_id, step, worker, token, started_at, ended_at, outcome, error_class)
-         SELECT id, 1, call_id, step, 'desk', 1, claimed_at, finished_at, 'failed', 'says_no' FROM made",
+         SELECT id, 1, call_id, step, 'desk', 1, claimed_at, finished_at, 'failed', 'timeout' FROM made",
     )
     .bind(jobs)
     .execute(queue.pool())
@@ -101,7 +101,7 @@ async fn filters_choose_what_they_say() {
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(retried(JobFilter::default()).await.len(), 4, "those that failed");
     assert_eq!(retried(of_step("refuse")).await, [refused]);
-    assert_eq!(retried(JobFilter { class: text("says_no"), ..JobFilter::default() }).await.len(), 3);
+    assert_eq!(retried(JobFilter { class: text("timeout"), ..JobFilter::default() }).await.len(), 3);
     assert_eq!(retried(JobFilter { class: text("refused"), ..JobFilter::default() }).await, [refused]);
     assert_eq!(retried(JobFilter { reason: text("IT SAID"), ..JobFilter::default() }).await.len(), 3);
     assert_eq!(retried(JobFilter { state: text("waiting"), ..JobFilter::default() }).await, [later]);
@@ -113,7 +113,7 @@ async fn filters_choose_what_they_say() {
     assert_eq!(oldest.ids.len(), 2);
 
     // A list shows the same, newest first.
-    let filter = JobFilter { class: text("says_no"), limit: 10, ..JobFilter::default() };
+    let filter = JobFilter { class: text("timeout"), limit: 10, ..JobFilter::default() };
     assert_eq!(queue::list(queue.pool(), &filter).await.unwrap().len(), 3);
 
     let cancel = Act::Cancel("Enough.".to_owned());
@@ -121,7 +121,7 @@ async fn filters_choose_what_they_say() {
     assert_eq!(open.ids, [later, held], "what is open, running or not");
     let lots = queue::lots(queue.pool(), &open).await.unwrap();
     let told: Vec<_> = lots.iter().map(|lot| (lot.step.as_str(), lot.state.as_str(), lot.class.as_deref())).collect();
-    assert_eq!(told, [("hold", "running", None), ("retry_after", "waiting", Some("busy"))]);
+    assert_eq!(told, [("hold", "running", None), ("retry_after", "waiting", Some("rate_limited"))]);
     assert_eq!(act(&queue, &cancel, &open).await.len(), 2);
     let reasons: Vec<String> =
         sqlx::query_scalar("SELECT reason FROM jobs WHERE state = 'cancelled'").fetch_all(queue.pool()).await.unwrap();

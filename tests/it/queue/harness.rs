@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use goto_automation::model::CallId;
+use goto_automation::model::{CallId, FailureClass};
 use goto_automation::queue::{
     self, Backoff, Done, Failure, Handler, Job, Lease, NewJob, StepError, StepPolicy, Waker, WorkerSettings, Workers,
 };
@@ -68,9 +68,11 @@ impl Handler for TestStep {
         match self.name {
             "first" => return Ok(Done::then([NewJob::new("effect", job.call_id, job.run)])),
             "hold" => self.until_released().await,
-            "retry" => return Err(StepError::Retry(failure("says_no"))),
-            "refuse" => return Err(StepError::Permanent(failure("refused"))),
-            "retry_after" => return Err(StepError::RetryAfter(Duration::from_secs(30), failure("busy"))),
+            "retry" => return Err(StepError::Retry(failure(FailureClass::ServerError))),
+            "refuse" => return Err(StepError::Permanent(failure(FailureClass::Refused))),
+            "retry_after" => {
+                return Err(StepError::RetryAfter(Duration::from_secs(30), failure(FailureClass::RateLimited)));
+            }
             "abort" => std::process::abort(),
             "panic" => panic!("the step of the test panics"),
             _ => {}

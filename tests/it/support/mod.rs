@@ -1,6 +1,7 @@
 //! What the stories share.
 
 mod database;
+pub mod failures;
 mod front_door;
 mod gate;
 mod process;

@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::front_door::{answer, sign};
-use super::{Database, Process};
+use super::{Database, Process, failures};
 
 /// The secret with which tests sign webhooks.
 pub const SECRET: &str = "a secret of the tests with more than thirty-two bytes";
@@ -207,8 +207,11 @@ impl Product {
         }
     }
 
+    /// All attempts of a call; each is as `docs/failures.md` tells it.
     pub async fn attempts(&self, id: CallId) -> Vec<queue::AttemptRow> {
-        queue::attempts_of_call(self.pool(), id.0).await.unwrap()
+        let attempts = queue::attempts_of_call(self.pool(), id.0).await.unwrap();
+        attempts.iter().for_each(failures::assert_told);
+        attempts
     }
 
     pub async fn deliveries(&self, id: CallId) -> Vec<store::deliveries::DeliveryRow> {
