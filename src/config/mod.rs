@@ -277,7 +277,7 @@ pub struct EmailConfig {
 }
 
 /// `WORKER_STEPS`, `WORKER_CONCURRENCY`, `LEASE_DURATION`, `SWEEP_INTERVAL`, `SHUTDOWN_TIMEOUT`, `POISON_LIMIT`,
-/// `STEP_MAX_RUN`, `UPSTREAM_TIMEOUT`, `RETRY_SCALE`.
+/// `STEP_MAX_RUN`, `UPSTREAM_TIMEOUT`, `RETRY_SCALE`, `JOB_HISTORY_DAYS`.
 #[derive(Debug, Clone)]
 pub struct QueueConfig {
     /// Steps that this process works on; `None` = all.
@@ -298,6 +298,8 @@ pub struct QueueConfig {
     pub upstream_timeout: BTreeMap<String, Duration>,
     /// Factor on our own backoff, not-ready waits and probes; never on a `Retry-After` or a deadline.
     pub retry_scale: f64,
+    /// How long finished jobs stay in the hot tables before they go to the history.
+    pub history_after: Duration,
 }
 
 impl QueueConfig {

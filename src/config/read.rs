@@ -32,6 +32,7 @@ const LEASE_DURATION: Duration = Duration::from_secs(90);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 const POISON_LIMIT: i32 = 5;
+const JOB_HISTORY_DAYS: u32 = 30;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -270,6 +271,8 @@ fn queue(reader: &mut Reader<'_>) -> QueueConfig {
         upstream_timeout: reader.meaning("UPSTREAM_TIMEOUT", |v| words::per_step(v, run)).unwrap_or_default(),
         // Not zero: without any wait a job that fails at once would spin.
         retry_scale: reader.meaning("RETRY_SCALE", |v| words::number(v, 0.0001, 1000.0)).unwrap_or(1.0),
+        history_after: DAY
+            * reader.meaning("JOB_HISTORY_DAYS", |v| words::number(v, 1, 3650)).unwrap_or(JOB_HISTORY_DAYS),
     }
 }
 

@@ -96,6 +96,7 @@ pub const VARIABLES: &[Variable] = &[
     plain("queue", "STEP_MAX_RUN", "download=40m,transcribe=2h,analyze=15m,notify=5m", "Longest run of a step; the defaults are those shown."),
     plain("queue", "UPSTREAM_TIMEOUT", "download=30m,transcribe=600s,analyze=300s,notify=30s", "Longest single request of a step; the defaults are those shown."),
     preset("queue", "RETRY_SCALE", "1", "Factor on all our own waits between attempts, for drills; never on what a server asks for."),
+    preset("queue", "JOB_HISTORY_DAYS", "30", "Days after which finished jobs leave the tables of the queue; calls and jobs show them still."),
 
     preset("notify", "NOTIFY_NO_RECORDING", "false", "true tells of calls without a recording too."),
     plain("notify", "NOTIFY_QUIET_HOURS", "22:00-07:00", "No messages between these times of day in TIME_ZONE; urgency 5 passes."),

@@ -1,5 +1,6 @@
 //! Plain data that the rooms hand to one another. No I/O, no SQL, no HTTP.
 
+pub mod actor;
 pub mod analysis;
 pub mod api_key;
 pub mod brief;
@@ -16,6 +17,7 @@ pub mod time;
 pub mod transcript;
 pub mod upstream;
 
+pub use actor::Actor;
 pub use analysis::{ActionItem, Analysis, Sentiment, Statement};
 pub use api_key::{ApiKey, Scope};
 pub use brief::CallBrief;

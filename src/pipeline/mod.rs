@@ -30,6 +30,7 @@ pub mod call_ended;
 mod download;
 pub mod intake;
 mod notify;
+pub mod operate;
 mod paid;
 pub mod rerun;
 pub mod runner;

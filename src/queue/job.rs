@@ -45,6 +45,8 @@ pub struct Job {
     pub target: Option<Uuid>,
     /// Run of the pipeline.
     pub run: i32,
+    /// Higher goes first; the jobs that follow have it too.
+    pub priority: i16,
     /// Number of this start, from 1, over the job's whole life.
     pub attempt: i32,
     /// Attempts used, this one included; compared with [`StepPolicy::max_attempts`].
@@ -258,6 +260,14 @@ pub struct JobRow {
     pub created_at: DateTime<Utc>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
+    /// Higher goes first; 0 unless an operator said otherwise.
+    pub priority: i16,
+    /// Since when its step is paused, if that is what keeps it from being taken.
+    pub paused_at: Option<DateTime<Utc>>,
+    /// Who paused it.
+    pub paused_by: Option<String>,
+    /// Why.
+    pub pause_reason: Option<String>,
 }
 
 /// One attempt's row, for people.
@@ -275,7 +285,7 @@ pub struct AttemptRow {
     pub started_at: DateTime<Utc>,
     /// Ended, or found to be lost.
     pub ended_at: DateTime<Utc>,
-    /// `completed`, `retry`, `waiting`, `failed`, `timeout`, `panic`, `given_back`, `lost`.
+    /// `completed`, `retry`, `waiting`, `failed`, `timeout`, `panic`, `given_back`, `lost`, `cancelled`.
     pub outcome: String,
     /// Short word of the error.
     pub error_class: Option<String>,

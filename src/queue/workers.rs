@@ -12,8 +12,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::archive::Archivist;
 use super::backend::StepBackend;
 use super::claim::Claimer;
+use super::control::Controls;
 use super::job::{Done, Job, StepError, StepPolicy};
 use super::lease::{Held, Lane, Lease};
 use super::link::Link;
@@ -53,6 +55,8 @@ pub struct WorkerSettings {
     pub retry_scale: f64,
     /// What paid upstreams cost.
     pub prices: Arc<PriceList>,
+    /// How long finished jobs stay in the hot tables.
+    pub history_after: Duration,
 }
 
 /// The workers of one process. Register the steps, then [`run`](Self::run).
@@ -76,7 +80,7 @@ impl Workers {
         Self { options, listen_options, waker, settings, steps: Vec::new(), known: Vec::new() }
     }
 
-    /// Works on a step, with `policy.concurrency` slots.
+    /// Works on a step, with `policy.concurrency` slots unless operators say otherwise.
     #[must_use]
     pub fn step(mut self, policy: StepPolicy, handler: Arc<dyn Handler>) -> Self {
         self.known.push(policy);
@@ -116,9 +120,7 @@ impl Workers {
             monitor = register(monitor, format!("{worker}/{}", policy.name), StepBackend::new(to_run), handler.clone());
         }
 
-        tasks.spawn(self.waker.clone().listen(self.listen_options.clone(), quit.clone()));
-        tasks.spawn(self.renewer(&held, &quit).run());
-        tasks.spawn(self.sweeper(&quit).run());
+        self.keep_house(&tasks, &held, &quit);
         let writer = tokio::spawn(
             Writer { link: self.link("writer"), ends: ends_to_write, held: held.clone(), waker: self.waker.clone() }
                 .run(),
@@ -129,6 +131,7 @@ impl Workers {
             lease: self.settings.lease,
             lanes,
             wake,
+            controls: Controls::new(self.waker.clone()),
             held: held.clone(),
             ends,
             stop: stop.clone(),
@@ -157,6 +160,14 @@ impl Workers {
         tracing::info!(%worker, all_finished = matches!(drained, Ok(true)), all_written = written && held.is_empty(),
             "Workers have stopped.");
         drained.map(|_| ())
+    }
+
+    /// Starts all that goes on until `quit`, whatever is claimed or ends.
+    fn keep_house(&self, tasks: &TaskTracker, held: &Arc<Held>, quit: &CancellationToken) {
+        tasks.spawn(self.waker.clone().listen(self.listen_options.clone(), quit.clone()));
+        tasks.spawn(self.renewer(held, quit).run());
+        tasks.spawn(self.sweeper(quit).run());
+        tasks.spawn(self.archivist(quit).run());
     }
 
     fn names(&self) -> String {
@@ -192,6 +203,11 @@ impl Workers {
             waker: self.waker.clone(),
             stop: quit.clone(),
         }
+    }
+
+    fn archivist(&self, quit: &CancellationToken) -> Archivist {
+        let link = Link::new(self.options.clone(), "archivist");
+        Archivist { link, keep: self.settings.history_after, stop: quit.clone() }
     }
 }
 

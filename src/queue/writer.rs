@@ -142,6 +142,7 @@ struct NextColumns {
     targets: Vec<Option<Uuid>>,
     runs: Vec<i32>,
     critical: Vec<bool>,
+    priorities: Vec<i16>,
 }
 
 fn columns(ends: &[End]) -> (Columns, NextColumns) {
@@ -183,6 +184,7 @@ fn columns(ends: &[End]) -> (Columns, NextColumns) {
             n.targets.push(job.target);
             n.runs.push(job.run);
             n.critical.push(job.critical);
+            n.priorities.push(end.priority);
         }
     }
     (c, n)
@@ -220,10 +222,12 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
                 SELECT * FROM jobs WHERE jobs.id = e.id AND jobs.lease_token = e.token FOR UPDATE) j
         ),
         n AS (
-            INSERT INTO jobs (step, call_id, target, run, critical)
-            SELECT x.step, x.call_id, x.target, x.run, x.critical
-            FROM unnest($16::bigint[], $17::bigint[], $18::text[], $19::uuid[], $20::uuid[], $21::int[], $22::bool[])
-                AS x (owner, token, step, call_id, target, run, critical)
+            -- None of them can be in the history: a run goes there as a whole, and a job of this one is not finished.
+            INSERT INTO jobs (step, call_id, target, run, critical, priority)
+            SELECT x.step, x.call_id, x.target, x.run, x.critical, x.priority
+            FROM unnest($16::bigint[], $17::bigint[], $18::text[], $19::uuid[], $20::uuid[], $21::int[], $22::bool[],
+                $23::smallint[])
+                AS x (owner, token, step, call_id, target, run, critical, priority)
             WHERE (x.owner, x.token) IN (SELECT id, token FROM l)
             ON CONFLICT DO NOTHING RETURNING call_id, run
         ),
@@ -279,14 +283,16 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
         &n.calls,
         &n.targets as &[Option<Uuid>],
         &n.runs,
-        &n.critical
+        &n.critical,
+        &n.priorities
     )
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().map(|row| Fence { job_id: crate::model::JobId(row.id), token: row.token }).collect())
 }
 
-/// Marks the attempts of workers that came back after their job had been taken over.
+/// Marks the attempts of workers that came back after their job had been taken over or cancelled. A handler that gave
+/// way to a cancel as it was told to is not late.
 async fn note_late(db: &mut PgConnection, late: &[&End]) -> Result<(), sqlx::Error> {
     let ids: Vec<i64> = late.iter().map(|end| end.fence.job_id.0).collect();
     let tokens: Vec<i64> = late.iter().map(|end| end.fence.token).collect();
@@ -294,7 +300,8 @@ async fn note_late(db: &mut PgConnection, late: &[&End]) -> Result<(), sqlx::Err
     sqlx::query!(
         "UPDATE job_attempts a SET late_outcome = t.outcome, late_at = now()
          FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS t (id, token, outcome)
-         WHERE a.job_id = t.id AND a.token = t.token AND a.outcome = 'lost'",
+         WHERE a.job_id = t.id AND a.token = t.token
+           AND (a.outcome = 'lost' OR (a.outcome = 'cancelled' AND t.outcome <> 'given_back'))",
         &ids,
         &tokens,
         &outcomes

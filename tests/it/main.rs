@@ -11,6 +11,7 @@ mod failures;
 mod faults;
 mod layers;
 mod long_recording;
+mod operator_commands;
 mod operators;
 mod outage;
 mod pipeline;

@@ -85,7 +85,7 @@ impl History<'_> {
         }
         if let (Some(late), Some(at)) = (&attempt.late_outcome, attempt.late_at) {
             let sentence = format!(
-                "Its worker came back at {} with `{late}` after its lease had passed on: refused, nothing was written.",
+                "Its worker came back at {} with `{late}` after it had lost its lease: refused, nothing was written.",
                 screen.clock(at)
             );
             page.text(UNDER, Ink::Amber, &sentence);
@@ -122,6 +122,7 @@ fn outcome(attempt: &AttemptRow, delivery: Option<&DeliveryRow>) -> (Ink, String
         "timeout" => (Ink::Red, format!("{what}: took too long, was stopped")),
         "panic" => (Ink::Red, format!("{what}: crashed")),
         "given_back" => (Ink::Grey, format!("{what}: given back, its worker stopped")),
+        "cancelled" => (Ink::Grey, format!("{what}: cancelled while it ran")),
         "lost" => (Ink::Red, format!("{what}: its worker was lost")),
         other => (Ink::Plain, format!("{what}: {other}")),
     }

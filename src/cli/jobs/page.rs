@@ -34,6 +34,9 @@ pub fn page(
         page.fact("Message", &to);
     }
     page.fact("Made", &format!("{}, in run {} of the call", screen.time(job.created_at), job.run));
+    if job.priority != 0 {
+        page.fact("Priority", &format!("{}, where 0 is the usual and a higher one goes first", job.priority));
+    }
     page.fact("Starts", &format!("{}, {} of them used as attempts", job.starts, job.attempts));
     if let Some(worker) = &job.worker {
         page.fact(if job.state == "running" { "Worker" } else { "Last worker" }, worker);
@@ -62,6 +65,12 @@ pub fn page(
 /// be those of other jobs too.
 pub fn advice(page: &mut Page, screen: &Screen, job: &JobRow, attempts: &[AttemptRow]) -> bool {
     let name = format!("Job {} ({})", job.id, job.step);
+    let pause = words::pause(screen, &job.step, job.paused_at, job.paused_by.as_deref(), job.pause_reason.as_deref());
+    if let Some(pause) = pause.filter(|_| job.state == "available") {
+        page.text(2, Ink::Amber, &format!("{name} waits: {pause}"));
+        page.command(&format!("jobs resume {}", job.step));
+        return true;
+    }
     let sentence = match job.state.as_str() {
         "failed" => format!("{name} failed and needs a person. Remove the cause, then run it again:"),
         "available" if job.run_at > screen.now => {
@@ -70,6 +79,7 @@ pub fn advice(page: &mut Page, screen: &Screen, job: &JobRow, attempts: &[Attemp
             let next = screen.soon(job.run_at);
             format!("{name} waits and goes on by itself: {next}.{} To try at once:", end.unwrap_or_default())
         }
+        "cancelled" => format!("{name} was cancelled. Should it be done after all:"),
         "running" => {
             page.text(2, Ink::Plain, &running(&name, screen, job));
             return true;
@@ -106,7 +116,6 @@ fn running(name: &str, screen: &Screen, job: &JobRow) -> String {
 fn nothing_to_do(job: &JobRow) -> &'static str {
     match job.state.as_str() {
         "available" => "It is due and starts as soon as a worker is free. Is one running?",
-        "cancelled" => "It was cancelled; nothing follows.",
         _ => "It has ended well; nothing is to do.",
     }
 }

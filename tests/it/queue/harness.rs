@@ -50,6 +50,7 @@ pub fn settings() -> WorkerSettings {
         poison_limit: 3,
         retry_scale: 1.0,
         prices: Arc::default(),
+        history_after: Duration::from_hours(30 * 24),
     }
 }
 
@@ -123,7 +124,7 @@ impl TestQueue {
         self.db.pool()
     }
 
-    /// Enqueues one job of a fresh call and gives back its id.
+    /// Enqueues one job of a fresh call and gives back its id; 0 = it is not among the hot ones.
     pub async fn enqueue(&self, step: &'static str) -> i64 {
         self.enqueue_job(NewJob::new(step, CallId::fresh(), 1)).await
     }
@@ -132,9 +133,10 @@ impl TestQueue {
         let mut connection = self.pool().acquire().await.unwrap();
         queue::enqueue(&mut connection, std::slice::from_ref(&job)).await.unwrap();
         self.waker.wake(job.step);
-        sqlx::query_scalar("SELECT max(id) FROM jobs WHERE call_id = $1 AND step = $2")
+        sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM jobs WHERE call_id = $1 AND run = $3 AND step = $2")
             .bind(job.call_id.0)
             .bind(job.step)
+            .bind(job.run)
             .fetch_one(self.pool())
             .await
             .unwrap()
