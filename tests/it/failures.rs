@@ -71,6 +71,7 @@ fn argument(word: &str) -> &str {
         "ID" => "call-0001",
         "JOB" => "12",
         "NAME" => "team",
+        "CLASS" => "quota",
         "SCOPE" => "calls:read",
         "PREFIX" => "0a1b2c",
         word => word,
