@@ -2,14 +2,14 @@
 
 mod database;
 mod front_door;
-mod gate;
 mod process;
 mod product;
 mod scripted;
 
+pub use goto_automation::dev::gate::{Gate, GatedUpstream};
+
 pub use database::Database;
 pub use front_door::{FrontDoor, answer, fixture, read, sign};
-pub use gate::{Gate, GatedUpstream};
 pub use process::Process;
 pub use product::{Product, SECRET, body};
 pub use scripted::{Answer, ScriptedUpstream};
