@@ -1,9 +1,9 @@
 # `make dev` and `make test` are each enough on a fresh Debian or Ubuntu with a Rust toolchain.
 
-.PHONY: help dev local-speech test lint deny doc check sqlx sqlx-check
+.PHONY: help dev local-speech test torture torture-short lint deny doc check sqlx sqlx-check
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 dev: ## everything in one process, stand-ins for what has no settings: make dev ARGS="--port 0"
 	@$(if $(SPEECH),$(speech_check))
@@ -22,6 +22,16 @@ local-speech: ## a real Whisper on this machine, for make dev SPEECH=local: make
 test: ## all tests, on a PostgreSQL of their own (or on the one of DATABASE_URL)
 	@scripts/ensure-postgres.sh >/dev/null
 	cargo test
+
+torture_options = $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
+
+torture: ## the promises under real faults, in 25 minutes: make torture SEED=7 ONLY=T1,T3
+	@scripts/ensure-postgres.sh >/dev/null
+	cargo bench --bench torture --profile dev -- $(torture_options)
+
+torture-short: ## the same in 5 minutes, as in CI
+	@scripts/ensure-postgres.sh >/dev/null
+	cargo bench --bench torture --profile dev -- --short $(torture_options)
 
 lint: deny ## formatting, clippy, licences and banned crates
 	cargo fmt --check
