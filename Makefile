@@ -1,9 +1,9 @@
 # `make dev` and `make test` are each enough on a fresh Debian or Ubuntu with a Rust toolchain.
 
-.PHONY: help dev local-speech test bench lint deny doc check sqlx sqlx-check
+.PHONY: help dev local-speech test bench torture torture-short lint deny doc check sqlx sqlx-check
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 dev: ## everything in one process, stand-ins for what has no settings: make dev ARGS="--port 0"
 	@$(if $(SPEECH),$(speech_check))
@@ -26,6 +26,16 @@ test: ## all tests, on a PostgreSQL of their own (or on the one of DATABASE_URL)
 bench: ## how fast the queue and the webhook are: make bench ONLY=webhook
 	@scripts/ensure-postgres.sh >/dev/null
 	cargo bench --bench queue -- $(if $(ONLY),--only $(ONLY))
+
+torture_options = $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
+
+torture: ## the promises under real faults, in 25 minutes: make torture SEED=7 ONLY=T1,T3
+	@scripts/ensure-postgres.sh >/dev/null
+	cargo bench --bench torture --profile dev -- $(torture_options)
+
+torture-short: ## the same in 5 minutes, as in CI
+	@scripts/ensure-postgres.sh >/dev/null
+	cargo bench --bench torture --profile dev -- --short $(torture_options)
 
 lint: deny ## formatting, clippy, licences and banned crates
 	cargo fmt --check

@@ -23,8 +23,9 @@ use crate::queue::{Waker, Workers};
 use crate::shutdown::Shutdown;
 use crate::store;
 
-/// Most connections of a process beside the queue's own.
-const POOL_SIZE: u32 = 20;
+/// Most connections of a process beside the queue's own, which are six: a server and five workers fit into PostgreSQL's
+/// default of 100. No step holds one while it waits for an upstream.
+const POOL_SIZE: u32 = 10;
 /// How long a query waits for a connection while the database is away.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
 /// What the server may do for the product's connections: stop a query that takes longer, and end a transaction whose

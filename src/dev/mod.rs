@@ -1,6 +1,7 @@
 //! `goto-automation dev`: an embedded PostgreSQL, the product, and stand-ins for what has no settings, in one process.
 
 mod door;
+pub mod gate;
 pub mod postgres;
 pub mod process;
 pub mod running;

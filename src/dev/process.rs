@@ -84,7 +84,7 @@ pub async fn run(options: &Options, shutdown: &Shutdown) -> anyhow::Result<()> {
 async fn start_standins(state: &State, faults: &Plan) -> anyhow::Result<Standins> {
     let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let key = SecretString::from(state.standin_key.clone());
-    let any = standins::Options { key, http: at(0), smtp: at(0), faults: faults.clone() };
+    let any = standins::Options { key, faults: faults.clone(), ..standins::Options::default() };
     let kept = standins::Options { http: at(state.http_port), smtp: at(state.smtp_port), ..any.clone() };
     match Standins::start_with(Fixtures::embedded(), kept).await {
         Ok(standins) => Ok(standins),

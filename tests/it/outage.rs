@@ -20,7 +20,7 @@ async fn calls_under_way() -> (Postgres, Product, GatedUpstream, Vec<CallId>) {
 
 async fn in_the_middle(mut product: Product) -> (Product, GatedUpstream, Vec<CallId>) {
     let speech = product.standins.openai_url.socket_addrs(|| None).unwrap()[0];
-    let gate = GatedUpstream::to(speech).await;
+    let gate = GatedUpstream::to(speech).await.unwrap();
     let url = gate.url(&product.standins.openai_url).to_string();
     product.set(&[("TRANSCRIPTION_BASE_URL", &url)]);
     gate.set(Gate::HoldAnswers);
@@ -65,7 +65,7 @@ async fn a_database_that_is_away_for_twenty_seconds_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_die_without_a_word_are_given_up() {
     let database = Database::fresh().await;
-    let (network, url) = GatedUpstream::to_database(database.url()).await;
+    let (network, url) = GatedUpstream::to_database(database.url()).await.unwrap();
     let mut product = Product::on(database.url(), &[]).await;
     product.set(&[("DATABASE_URL", &url)]);
     let (product, gate, calls) = in_the_middle(product).await;

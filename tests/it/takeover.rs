@@ -12,7 +12,7 @@ use crate::support::{Gate, GatedUpstream, Product};
 /// A product whose upstream of one step stands behind a gate.
 async fn gated(step: &str) -> (Product, GatedUpstream) {
     let mut product = Product::at_rest(&[]).await;
-    let gate = GatedUpstream::to(address(&product.standins.openai_url)).await;
+    let gate = GatedUpstream::to(address(&product.standins.openai_url)).await.unwrap();
     let url = |url: &Url| gate.url(url).to_string();
     let (name, value) = match step {
         "download" => ("RECORDING_ALLOWED_HOSTS", gate.address.to_string()),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use poem::http::HeaderValue;
 use poem::{Body, Endpoint, EndpointExt as _, IntoEndpoint, Request, Response};
@@ -10,7 +11,8 @@ use poem::{Body, Endpoint, EndpointExt as _, IntoEndpoint, Request, Response};
 use super::Upstream;
 use super::connections::Connections;
 use super::effects::{Deed, Effects};
-use super::faults::{Faults, Occasion};
+use super::faults::{Faults, Occasion, Struck};
+use crate::model::clock;
 
 /// Requests per stand-in, for tests.
 #[derive(Debug, Default)]
@@ -60,10 +62,11 @@ impl Door {
         endpoint: &impl Endpoint<Output = Response>,
         mut request: Request,
     ) -> Response {
+        let arrived_at = clock::now();
         let occasion = Occasion::of_request(upstream, &request);
         let Some(struck) = occasion.and_then(|occasion| self.faults.strike(&occasion)) else {
             let response = execute(endpoint, request).await;
-            self.note(upstream, &response, None);
+            self.note(upstream, arrived_at, deed_of(&response), None).await;
             return response;
         };
         tracing::debug!(stand_in = %upstream, fault = struck.fault.name, "a request meets a fault");
@@ -77,15 +80,19 @@ impl Door {
             return refusal;
         }
         let response = struck.alter(response).await;
-        self.note(upstream, &response, Some(&struck));
+        self.note(upstream, arrived_at, deed_of(&response), Some(&struck)).await;
         struck.spoil(response, &scene, &self.connections, &client).await
     }
 
-    fn note(&self, upstream: Upstream, response: &Response, struck: Option<&super::faults::Struck>) {
-        if let Some(deed) = response.data::<Deed>() {
-            self.effects.note(upstream, deed, struck);
+    async fn note(&self, upstream: Upstream, arrived_at: DateTime<Utc>, deed: Option<Deed>, struck: Option<&Struck>) {
+        if let Some(deed) = deed {
+            self.effects.note(upstream, arrived_at, &deed, struck).await;
         }
     }
+}
+
+fn deed_of(response: &Response) -> Option<Deed> {
+    response.data().cloned()
 }
 
 async fn execute(endpoint: &impl Endpoint<Output = Response>, request: Request) -> Response {

@@ -31,6 +31,7 @@ mod speech;
 mod transcript;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +89,8 @@ pub struct Options {
     pub smtp: SocketAddr,
     /// Who misbehaves how and when; empty = nobody.
     pub faults: Plan,
+    /// A new file that gets a line for each effect before its client is answered; none = no file.
+    pub effect_log: Option<PathBuf>,
 }
 
 /// The running stand-ins. They stop when this is dropped.
@@ -119,7 +122,7 @@ impl Default for Options {
     fn default() -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let key = SecretString::from(format!("dev-{:032x}", rand::random::<u128>()));
-        Self { key, http: any, smtp: any, faults: Plan::default() }
+        Self { key, http: any, smtp: any, faults: Plan::default(), effect_log: None }
     }
 }
 
@@ -136,7 +139,7 @@ impl Standins {
         let base = Url::parse(&format!("http://{http_address}/"))?;
         let recordings_url = base.join("recordings/")?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let (counters, effects) = (Arc::<Counters>::default(), Effects::default());
+        let (counters, effects) = (Arc::<Counters>::default(), Effects::new(options.effect_log.as_deref())?);
         let (outbox, connections) = (Outbox::default(), Connections::default());
         let faults = Arc::new(Faults::new(options.faults));
         let door = Door {

@@ -17,6 +17,7 @@ use super::effects::{Deed, Effects};
 use super::faults::catalogue::MailAct;
 use super::faults::{Faults, Occasion, Stage, Struck};
 use super::outbox::{Mail, Outbox};
+use crate::model::clock;
 
 /// Name in greeting and answers.
 const NAME: &str = "stand-in.localhost";
@@ -98,6 +99,7 @@ impl PostOffice {
     where
         S: AsyncBufRead + AsyncWrite + Unpin,
     {
+        let arrived_at = clock::now();
         say(stream, "354 End data with <CR><LF>.<CR><LF>").await?;
         if let Some(struck) = self.strike(Stage::Content, &envelope.to) {
             read_line(stream, MAX_TEXT_LINE).await?;
@@ -114,7 +116,7 @@ impl PostOffice {
         }
         let mail = Mail::read(envelope.from, envelope.to, raw);
         let deed = Deed::to(mail.message_id.clone().unwrap_or_default());
-        self.effects.note(Upstream::Smtp, &deed, struck.as_ref());
+        self.effects.note(Upstream::Smtp, arrived_at, &deed, struck.as_ref()).await;
         let number = self.outbox.add_mail(mail);
         match struck {
             Some(struck) => misbehave(stream, &struck).await,

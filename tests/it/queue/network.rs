@@ -13,7 +13,7 @@ use crate::support::{Gate, GatedUpstream};
 const ABSENCE: Duration = Duration::from_secs(11);
 
 async fn work_through_a_gate(queue: &TestQueue) -> (GatedUpstream, AbortOnDropHandle<()>) {
-    let (gate, url) = GatedUpstream::to_database(queue.db.url()).await;
+    let (gate, url) = GatedUpstream::to_database(queue.db.url()).await.unwrap();
     let work = workers(&url, queue.pool().clone(), queue.waker.clone(), settings());
     let work = tokio::spawn(async move { work.run(CancellationToken::new()).await.unwrap() });
     (gate, AbortOnDropHandle::new(work))

@@ -3,15 +3,15 @@
 mod database;
 pub mod failures;
 mod front_door;
-mod gate;
 mod prices;
 mod process;
 mod product;
 mod scripted;
 
+pub use goto_automation::dev::gate::{Gate, GatedUpstream};
+
 pub use database::Database;
 pub use front_door::{FrontDoor, answer, fixture, read, sign};
-pub use gate::{Gate, GatedUpstream};
 pub use prices::{PRICES, charged, price_list};
 pub use process::Process;
 pub use product::{Product, SECRET, body};

@@ -1,0 +1,180 @@
+//! Starts processes, and starts again a second later whatever has ended unasked, as systemd would.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+/// Between the end of a process and the next one in its place.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long a process may take to stop when it is asked to.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Program {
+    pub path: PathBuf,
+    pub arguments: Vec<String>,
+    /// Its whole environment.
+    pub settings: Vec<(String, String)>,
+}
+
+/// All processes of a scenario. They are killed when this is dropped.
+#[derive(Debug)]
+pub struct Supervisor {
+    folder: PathBuf,
+    places: Vec<Place>,
+}
+
+/// A place that one process after the other fills.
+#[derive(Debug)]
+pub struct Place {
+    pub name: String,
+    shared: Arc<Shared>,
+    keeper: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Of the process that runs now.
+    pid: Mutex<Option<Pid>>,
+    /// For people: which process, and how.
+    ends: Mutex<Vec<String>>,
+    leave: AtomicBool,
+}
+
+impl Supervisor {
+    /// Logs go to this folder, a file for each place.
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), places: Vec::new() }
+    }
+
+    /// Fills a place from now on.
+    pub fn start(&mut self, name: &str, program: Program) -> anyhow::Result<()> {
+        let log = self.folder.join(format!("{name}.log"));
+        let log = OpenOptions::new().create(true).append(true).open(&log).context("no log for a process")?;
+        let shared = Arc::<Shared>::default();
+        let first = spawn(&program, &log)?;
+        shared.enter(&first);
+        let keeper = tokio::spawn(keep(first, program, log, shared.clone()));
+        self.places.push(Place { name: name.to_owned(), shared, keeper });
+        Ok(())
+    }
+
+    /// The places whose name begins like this.
+    pub fn of(&self, prefix: &str) -> Vec<&Place> {
+        self.places.iter().filter(|place| place.name.starts_with(prefix)).collect()
+    }
+
+    /// The place where this process runs now.
+    pub fn with_pid(&self, pid: i32) -> Option<&Place> {
+        self.places.iter().find(|place| place.pid() == Some(pid))
+    }
+
+    /// All that have ended so far, in all places.
+    pub fn ends(&self) -> Vec<String> {
+        let of = |place: &Place| {
+            let ends = place.shared.ends.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            ends.into_iter().map(|end| format!("{} {end}", place.name)).collect::<Vec<_>>()
+        };
+        self.places.iter().flat_map(of).collect()
+    }
+
+    /// Asks all to stop, and waits until they have. Gives back how many had to be killed.
+    pub async fn stop(mut self) -> usize {
+        for place in &self.places {
+            place.shared.leave.store(true, Ordering::SeqCst);
+            place.signal(Signal::SIGCONT);
+            place.signal(Signal::SIGTERM);
+        }
+        let mut killed = 0;
+        for place in self.places.drain(..) {
+            let Place { shared, mut keeper, .. } = place;
+            if timeout(STOP_LIMIT, &mut keeper).await.is_err() {
+                killed += 1;
+                shared.signal(Signal::SIGKILL);
+                let _ = keeper.await;
+            }
+        }
+        killed
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        for place in &self.places {
+            place.shared.leave.store(true, Ordering::SeqCst);
+            place.signal(Signal::SIGKILL);
+        }
+    }
+}
+
+impl Place {
+    /// Of the process that runs now; `None` between two.
+    pub fn pid(&self) -> Option<i32> {
+        self.shared.pid().map(Pid::as_raw)
+    }
+
+    /// Sends a signal to the process that runs now; gives back which one that was.
+    pub fn signal(&self, signal: Signal) -> Option<i32> {
+        self.shared.signal(signal)
+    }
+}
+
+impl Shared {
+    fn pid(&self) -> MutexGuard<'_, Option<Pid>> {
+        self.pid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, child: &Child) {
+        *self.pid() = child.id().map(|id| Pid::from_raw(id as i32));
+    }
+
+    fn signal(&self, signal: Signal) -> Option<i32> {
+        // Under the lock, so that the process cannot be replaced by another in between.
+        let pid = self.pid();
+        pid.filter(|pid| kill(*pid, signal).is_ok()).map(Pid::as_raw)
+    }
+}
+
+async fn keep(mut child: Child, program: Program, log: File, shared: Arc<Shared>) {
+    loop {
+        let status = child.wait().await;
+        let ended = shared.pid().take();
+        if let (Some(pid), Ok(status)) = (ended, status) {
+            shared.ends.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{pid}: {status}"));
+        }
+        child = loop {
+            if shared.leave.load(Ordering::SeqCst) {
+                return;
+            }
+            sleep(PAUSE).await;
+            match spawn(&program, &log) {
+                Ok(child) => break child,
+                Err(error) => eprintln!("{error:#}"),
+            }
+        };
+        shared.enter(&child);
+        // Asked to leave while there was nobody to hear it.
+        if shared.leave.load(Ordering::SeqCst) {
+            shared.signal(Signal::SIGTERM);
+        }
+    }
+}
+
+fn spawn(program: &Program, log: &File) -> anyhow::Result<Child> {
+    let mut command = Command::new(&program.path);
+    command.args(&program.arguments).env_clear().envs(program.settings.iter().cloned());
+    // Away from the checkout, whose .env is none of our business.
+    command.current_dir(std::env::temp_dir()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
+    command.kill_on_drop(true).spawn().with_context(|| format!("{} cannot be started", program.path.display()))
+}
