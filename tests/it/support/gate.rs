@@ -149,7 +149,14 @@ async fn pump(
     counted: Option<Arc<AtomicUsize>>,
 ) {
     let mut buffer = vec![0; 64 * 1024];
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+    let mut shut = gate.clone();
+    loop {
+        // A connection on which nothing happens ends as well when the gate is shut.
+        let read = tokio::select! {
+            read = from.read(&mut buffer) => read,
+            () = async { drop(shut.wait_for(|gate| *gate == Gate::Shut).await) } => break,
+        };
+        let Ok(count @ 1..) = read else { break };
         if let Some(counted) = &counted {
             counted.fetch_add(count, Ordering::SeqCst);
         }
