@@ -20,6 +20,10 @@
 //! `main -> cli -> dev -> app -> {http} -> pipeline -> {channels, providers, queue, store} -> {model, config}`.
 //! The four adapters never import one another, and `queue` does not know the steps.
 
+// What unit tests share with the stories names the crate as these do.
+#[cfg(test)]
+extern crate self as goto_automation;
+
 pub mod app;
 pub mod channels;
 pub mod cli;

@@ -208,11 +208,14 @@ impl Line {
 
     async fn pump(mut self, from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin), way: Way) {
         let mut buffer = vec![0; 16 * 1024];
+        let mut shut = self.gate.clone();
         loop {
-            let count = match from.read(&mut buffer).await {
-                Ok(0) | Err(_) => break,
-                Ok(count) => count,
+            // A connection on which nothing happens ends as well when the gate is shut.
+            let read = tokio::select! {
+                read = from.read(&mut buffer) => read,
+                () = async { drop(shut.wait_for(|gate| *gate == Gate::Shut).await) } => break,
             };
+            let Ok(count @ 1..) = read else { break };
             if way == Way::ToServer {
                 self.counted.fetch_add(count, Ordering::SeqCst);
                 self.introduce(&buffer[..count]);

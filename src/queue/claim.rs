@@ -80,7 +80,7 @@ impl Claimer {
     }
 
     /// One claim; `None` when the database did not answer. Tells how long until the next job is due.
-    async fn claim(&mut self, wanted: &[usize], unsure: &mut Option<i64>) -> Option<Duration> {
+    pub(super) async fn claim(&mut self, wanted: &[usize], unsure: &mut Option<i64>) -> Option<Duration> {
         // A claim whose answer was lost may have been committed: first give back what carries its token.
         if let Some(token) = *unsure {
             self.link.run(async |db| give_back(db, token).await).await.ok()?;

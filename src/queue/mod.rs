@@ -36,6 +36,8 @@ mod claim;
 mod complete;
 mod control;
 mod costs;
+#[cfg(test)]
+mod histories;
 mod job;
 mod lease;
 mod link;

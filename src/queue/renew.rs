@@ -29,18 +29,23 @@ impl Renewer {
                 () = self.stop.cancelled() => break,
                 () = tokio::time::sleep(pause) => {}
             }
-            let fences = self.held.renewable();
-            if fences.is_empty() {
-                continue;
-            }
-            let lease = self.lease;
-            let Ok(kept) = self.link.run(async |db| renew(db, &fences, lease).await).await else { continue };
-            // Not there any more: somebody else has it. The handler stops before it does harm.
-            for fence in fences.into_iter().filter(|fence| !kept.contains(fence)) {
-                self.held.lose(fence);
-            }
+            self.renew_all().await;
         }
         self.link.close().await;
+    }
+
+    /// Renews once what this process holds.
+    pub(super) async fn renew_all(&mut self) {
+        let fences = self.held.renewable();
+        if fences.is_empty() {
+            return;
+        }
+        let lease = self.lease;
+        let Ok(kept) = self.link.run(async |db| renew(db, &fences, lease).await).await else { return };
+        // Not there any more: somebody else has it. The handler stops before it does harm.
+        for fence in fences.into_iter().filter(|fence| !kept.contains(fence)) {
+            self.held.lose(fence);
+        }
     }
 }
 

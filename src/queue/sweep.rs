@@ -42,7 +42,7 @@ impl Sweeper {
         self.link.close().await;
     }
 
-    async fn sweep(&mut self, asked_at: DateTime<Utc>) {
+    pub(super) async fn sweep(&mut self, asked_at: DateTime<Utc>) {
         let terms = Terms::new(&self.policies, self.retry_scale);
         let (lease, poison_limit) = (self.lease, self.poison_limit);
         let Ok(rescued) = self.link.run(async |db| rescue(db, &terms, lease, poison_limit, asked_at).await).await

@@ -178,13 +178,13 @@ impl Workers {
             .join(",")
     }
 
-    fn link(&self, task: &'static str) -> Link {
+    pub(super) fn link(&self, task: &'static str) -> Link {
         Link::new(self.options.clone().options(PLANS), task)
     }
 
     /// A claim need not wait for the disk: its token is random and comes never again, so that one which a crash of the
     /// server undoes leaves a worker whose every write is refused, and whatever it wrote before has made the claim durable.
-    fn claiming_link(&self) -> Link {
+    pub(super) fn claiming_link(&self) -> Link {
         Link::new(self.options.clone().options(PLANS).options([("synchronous_commit", "off")]), "claimer")
     }
 

@@ -38,7 +38,7 @@ impl Writer {
     }
 
     /// Writes one batch; gives back what is still to be written.
-    async fn write_one(&mut self, ends: Vec<End>) -> Vec<Vec<End>> {
+    pub(super) async fn write_one(&mut self, ends: Vec<End>) -> Vec<Vec<End>> {
         let written = match self.link.run(async |db| complete(db, &ends).await).await {
             Ok(written) => written,
             Err(error) if is_data_error(&error) => return self.refused(ends, &error),

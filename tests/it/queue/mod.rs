@@ -7,6 +7,7 @@ mod harness;
 mod history;
 mod neighbours;
 mod network;
+mod writer;
 
 use goto_automation::model::CallId;
 use goto_automation::queue::{self, NewJob, Retried};
