@@ -1,10 +1,10 @@
 //! Claim: as many due jobs as there are free slots, for all steps of the process in one statement.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use apalis::prelude::{Task, TaskBuilder, TaskId};
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::control::Controls;
+use super::heads::{Head, LaneHead};
 use super::job::Job;
 use super::lease::{End, Held, Lane, Lease};
 use super::link::Link;
@@ -29,6 +30,8 @@ pub(super) struct Claimer {
     pub(super) worker: String,
     pub(super) lease: Duration,
     pub(super) lanes: Vec<(Arc<Lane>, UnboundedSender<Task<Job>>)>,
+    /// Of the lanes, in their order.
+    pub(super) heads: Vec<LaneHead>,
     pub(super) wake: Arc<Notify>,
     pub(super) controls: Controls,
     pub(super) held: Arc<Held>,
@@ -87,62 +90,106 @@ impl Claimer {
             *unsure = None;
         }
         let token: i64 = rand::random();
-        let asks: Vec<(&'static str, i64)> =
-            wanted.iter().map(|&i| (self.lanes[i].0.policy.name, self.lanes[i].0.free() as i64)).collect();
+        let asks: Vec<Ask> = wanted.iter().map(|&index| self.ask(index)).collect();
         let worker = self.worker.clone();
         let lease = self.lease;
         *unsure = Some(token);
         let claimed = self.link.run(async |db| claim(db, &asks, token, lease, &worker).await).await.ok()?;
         *unsure = None;
-        self.hand_out(&asks, wanted, claimed.jobs, token);
+        self.look_on(&asks, &claimed.jobs);
+        self.hand_out(claimed.jobs, token);
         Some(claimed.until_next)
     }
 
-    fn hand_out(&self, asks: &[(&'static str, i64)], wanted: &[usize], jobs: Vec<(String, Job)>, token: i64) {
-        let mut got: HashMap<&str, i64> = HashMap::new();
-        for (step, job) in &jobs {
-            let Some(index) = wanted.iter().find(|&&i| self.lanes[i].0.policy.name == step) else { continue };
-            let (lane, claimed) = &self.lanes[*index];
-            *got.entry(lane.policy.name).or_default() += 1;
+    fn ask(&self, lane: usize) -> Ask {
+        let slots = &self.lanes[lane].0;
+        Ask { lane, step: slots.policy.name, free: slots.free(), from: self.heads[lane].next(Instant::now()) }
+    }
+
+    /// A claim that was filled may have left more behind it; one that began in the middle, also before it.
+    fn look_on(&mut self, asks: &[Ask], jobs: &[Claim]) {
+        for ask in asks {
+            let mut of_step = jobs.iter().filter(|claim| claim.step == ask.step);
+            let last = of_step.next_back().map(|claim| claim.place);
+            let is_filled = of_step.count() + usize::from(last.is_some()) >= ask.free;
+            match last {
+                Some(last) if is_filled => self.heads[ask.lane].advance(ask.from, last, Instant::now()),
+                _ => self.heads[ask.lane].forget(),
+            }
+            if is_filled || ask.from.is_some() {
+                self.lanes[ask.lane].0.mark();
+            }
+        }
+    }
+
+    fn hand_out(&self, jobs: Vec<Claim>, token: i64) {
+        for Claim { step, job, .. } in jobs {
+            let Some((lane, claimed)) = self.lanes.iter().find(|(lane, _)| lane.policy.name == step) else { continue };
             let fence = Fence { job_id: job.id, token };
             let lease = Lease::new(job.clone(), fence, lane.clone(), self.ends.clone(), &self.held);
             let id = TaskId::from_int(u64::try_from(job.id.0).unwrap_or_default());
             // A worker that is gone drops the task, and the lease gives the job back.
-            let _ = claimed.send(TaskBuilder::new(job.clone()).task_id(id).data(lease).build());
-        }
-        // A claim that was filled may have left more behind.
-        for ((step, asked), &index) in asks.iter().zip(wanted) {
-            if got.get(step).is_some_and(|count| count >= asked) {
-                self.lanes[index].0.mark();
-            }
+            let _ = claimed.send(TaskBuilder::new(job).task_id(id).data(lease).build());
         }
     }
 }
 
+/// What a claim asks for.
+struct Ask {
+    lane: usize,
+    step: &'static str,
+    free: usize,
+    /// Only jobs behind this one.
+    from: Option<Head>,
+}
+
+/// A job that was claimed.
+struct Claim {
+    step: String,
+    job: Job,
+    place: Head,
+}
+
 struct Claimed {
-    jobs: Vec<(String, Job)>,
+    /// Those of a step in the order in which they were due.
+    jobs: Vec<Claim>,
     until_next: Duration,
 }
 
 async fn claim(
     db: &mut PgConnection,
-    asks: &[(&'static str, i64)],
+    asks: &[Ask],
     token: i64,
     lease: Duration,
     worker: &str,
 ) -> Result<Claimed, sqlx::Error> {
-    let steps: Vec<String> = asks.iter().map(|(step, _)| (*step).to_owned()).collect();
-    let free: Vec<i64> = asks.iter().map(|(_, free)| *free).collect();
+    let steps: Vec<String> = asks.iter().map(|ask| ask.step.to_owned()).collect();
+    let free: Vec<i64> = asks.iter().map(|ask| ask.free as i64).collect();
+    let priorities: Vec<Option<i16>> = asks.iter().map(|ask| ask.from.map(|head| head.priority)).collect();
+    let times: Vec<Option<DateTime<Utc>>> = asks.iter().map(|ask| ask.from.map(|head| head.run_at)).collect();
+    let ids: Vec<Option<i64>> = asks.iter().map(|ask| ask.from.map(|head| head.id)).collect();
     // `= ANY (ARRAY (..))`: joined instead, the planner guesses a tenth of the table and scans it (ADR 0001).
     let rows = sqlx::query!(
         r#"
-        WITH want AS (SELECT * FROM unnest($1::text[], $2::bigint[]) AS w (step, free)),
+        WITH want AS (
+            SELECT * FROM unnest($1::text[], $2::bigint[], $6::smallint[], $7::timestamptz[], $8::bigint[])
+                AS w (step, free, priority, run_at, id)
+        ),
         pick AS MATERIALIZED (
             SELECT p.id FROM want CROSS JOIN LATERAL (
                 SELECT id FROM jobs
                 WHERE state = 'available' AND jobs.step = want.step AND run_at <= now()
                 ORDER BY priority DESC, run_at, id LIMIT want.free
                 FOR UPDATE SKIP LOCKED) p
+            WHERE want.id IS NULL
+            UNION ALL
+            SELECT p.id FROM want CROSS JOIN LATERAL (
+                SELECT id FROM jobs
+                WHERE state = 'available' AND jobs.step = want.step AND run_at <= now()
+                    AND priority = want.priority AND (jobs.run_at, jobs.id) > (want.run_at, want.id)
+                ORDER BY priority DESC, run_at, id LIMIT want.free
+                FOR UPDATE SKIP LOCKED) p
+            WHERE want.id IS NOT NULL
         ),
         taken AS (
             UPDATE jobs SET state = 'running', starts = starts + 1, attempts = attempts + 1, reason = NULL,
@@ -150,10 +197,11 @@ async fn claim(
             WHERE id = ANY (ARRAY (SELECT id FROM pick))
             RETURNING id, step, call_id, target, run, starts, attempts, waits, priority, run_at
         )
-        SELECT id, step, call_id, target, run, priority, starts, attempts, waits, NULL::float8 AS "until_next"
+        SELECT id, step, call_id, target, run, priority, starts, attempts, waits, run_at, NULL::float8 AS "until_next"
         FROM (SELECT * FROM taken ORDER BY priority DESC, run_at, id) t
         UNION ALL
-        SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, extract(epoch FROM min(soon.run_at) - now())::float8
+        SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+            extract(epoch FROM min(soon.run_at) - now())::float8
         FROM want CROSS JOIN LATERAL (
             SELECT run_at FROM jobs
             WHERE state = 'available' AND jobs.step = want.step AND priority = 0 AND run_at > now()
@@ -163,24 +211,28 @@ async fn claim(
         &free,
         token,
         lease.as_secs_f64(),
-        worker
+        worker,
+        &priorities as &[Option<i16>],
+        &times as &[Option<DateTime<Utc>>],
+        &ids as &[Option<i64>]
     )
     .fetch_all(db)
     .await?;
     let mut claimed = Claimed { jobs: Vec::with_capacity(rows.len()), until_next: LONGEST_SLEEP };
     for row in rows {
-        if let (Some(id), Some(step), Some(call_id)) = (row.id, row.step, row.call_id) {
+        if let (Some(id), Some(step), Some(call_id), Some(run_at)) = (row.id, row.step, row.call_id, row.run_at) {
+            let priority = row.priority.unwrap_or(0);
             let job = Job {
                 id: JobId(id),
                 call_id: CallId(call_id),
                 target: row.target,
                 run: row.run.unwrap_or(1),
-                priority: row.priority.unwrap_or(0),
+                priority,
                 attempt: row.starts.unwrap_or(1),
                 attempts: row.attempts.unwrap_or(1),
                 waits: row.waits.unwrap_or(0),
             };
-            claimed.jobs.push((step, job));
+            claimed.jobs.push(Claim { step, job, place: Head { priority, run_at, id } });
         } else if let Some(seconds) = row.until_next {
             claimed.until_next = Duration::from_secs_f64(seconds.max(0.001));
         }

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `claim` | take due jobs for free slots, with a lease and a fencing token; `enqueue` puts them in |
+//! | `heads` | where the next claim from a backlog goes on |
 //! | `lease` | the right to work on a job, and the book of all that this process holds |
 //! | `complete` | run a handler to its end and say what that end was |
 //! | `writer` | write ends, attempts and next jobs in one statement |
@@ -36,6 +37,7 @@ mod claim;
 mod complete;
 mod control;
 mod costs;
+mod heads;
 #[cfg(test)]
 mod histories;
 mod job;

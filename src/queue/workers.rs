@@ -16,6 +16,7 @@ use super::archive::Archivist;
 use super::backend::StepBackend;
 use super::claim::Claimer;
 use super::control::Controls;
+use super::heads::LaneHead;
 use super::job::{Done, Job, StepError, StepPolicy};
 use super::lease::{Held, Lane, Lease};
 use super::link::Link;
@@ -129,6 +130,7 @@ impl Workers {
             link: self.claiming_link(),
             worker: worker.clone(),
             lease: self.settings.lease,
+            heads: lanes.iter().map(|_| LaneHead::default()).collect(),
             lanes,
             wake,
             controls: Controls::new(self.waker.clone()),

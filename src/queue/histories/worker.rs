@@ -16,6 +16,7 @@ use super::{LOOK_AGAIN, LOOK_DEADLINE, MAX_ATTEMPTS, SLOTS};
 use crate::model::{FailureClass, Fence};
 use crate::queue::claim::Claimer;
 use crate::queue::control::Controls;
+use crate::queue::heads::LaneHead;
 use crate::queue::job::{Backoff, Done, Failure, Job, NewJob, StepError, StepPolicy};
 use crate::queue::lease::{End, Held, Lane, Lease};
 use crate::queue::link::Link;
@@ -70,6 +71,7 @@ impl Worker {
                 link: links.claimer,
                 worker: format!("worker {:08x}", rand::random::<u32>()),
                 lease,
+                heads: lanes.iter().map(|_| LaneHead::default()).collect(),
                 lanes,
                 wake,
                 controls: Controls::new(Waker::default()),
@@ -104,6 +106,8 @@ impl Worker {
         if wanted.is_empty() {
             return Some(Vec::new());
         }
+        // Between two moves lies more time than a claim goes on without a look from the start.
+        self.claimer.heads.iter_mut().for_each(LaneHead::forget);
         self.claimer.claim(&wanted, &mut self.unsure).await?;
         let mut got = Vec::new();
         for claimed in &mut self.claimed {
