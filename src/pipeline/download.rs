@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{DOWNLOAD, Rooms, TRANSCRIBE};
+use super::{DOWNLOAD, Rooms, TRANSCRIBE, gate};
 use crate::queue::{Backoff, Done, Job, Lease, NewJob, StepError, StepPolicy};
 use crate::store::{self, recordings::RecordingRow};
 
@@ -25,10 +25,15 @@ pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done,
     let Some(url) = call.recording_url else {
         return Err(StepError::permanent("no_recording", "The call has no recording to download."));
     };
-    let stored = rooms.recordings.fetch(&url).await.map_err(|error| {
-        lease.note_request(error.request_id.as_deref());
-        StepError::from_upstream(error, job.waits)
-    })?;
+    let pass = rooms.gate.enter(gate::RECORDINGS, job).await?;
+    let stored = match rooms.recordings.fetch(&url).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            lease.note_request(error.request_id.as_deref());
+            return Err(pass.failed(error).await);
+        }
+    };
+    pass.worked().await;
     let row = RecordingRow {
         id: Uuid::now_v7(),
         path: stored.path,

@@ -6,11 +6,12 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 
+use super::gate::Pass;
 use super::{NOTIFY, Rooms};
 use crate::channels::{Channel, SendError};
 use crate::config::OnUnknown;
 use crate::model::{
-    ActionItem, Analysis, CallBrief, CallId, DeliveryId, DeliveryState, Direction, Envelope, Fault, Party, clock,
+    ActionItem, Analysis, CallBrief, CallId, DeliveryId, DeliveryState, Direction, Envelope, Party, clock,
 };
 use crate::queue::{Backoff, Done, Failure, Job, Lease, NewJob, StepError, StepPolicy};
 use crate::store::calls::CallRow;
@@ -81,8 +82,9 @@ async fn deliver(rooms: &Rooms, job: &Job, lease: &Lease, call: &CallRow, id: De
     let brief = brief(rooms, job.call_id, call).await?;
     respect_quiet_hours(rooms, &brief)?;
     let envelope = envelope(rooms, job.call_id, &delivery, unsure || delivery.repeated);
+    let pass = rooms.gate.enter(channel.name(), job).await?;
     store::deliveries::begin_sending(&rooms.db, lease.fence(), &delivery, unsure).await?;
-    send(rooms, job, lease, channel.as_ref(), &brief, &envelope).await
+    send(rooms, job, lease, channel.as_ref(), pass, &brief, &envelope).await
 }
 
 /// From here on, a death of this process leaves `sending` behind.
@@ -91,6 +93,7 @@ async fn send(
     job: &Job,
     lease: &Lease,
     channel: &dyn Channel,
+    pass: Pass<'_>,
     brief: &CallBrief,
     envelope: &Envelope,
 ) -> Result<Done, StepError> {
@@ -99,6 +102,7 @@ async fn send(
         Ok(receipt) => {
             lease.note_request(receipt.request_id.as_deref());
             settle(rooms, lease, id, DeliveryState::Sent, receipt.reference.as_deref(), None).await?;
+            pass.worked().await;
             tracing::info!(channel = channel.name(), "Message sent.");
             Ok(Done::end())
         }
@@ -107,20 +111,28 @@ async fn send(
             if envelope.possible_repeat {
                 error.message.push_str(EARLIER_TRY);
             }
-            let last = error.fault == Fault::Permanent
-                || (error.fault == Fault::Transient && job.attempts >= POLICY.max_attempts);
+            let said = error.message.clone();
+            let end = pass.failed(error).await;
+            let last = match end {
+                StepError::Permanent(_) => true,
+                StepError::Retry(_) => job.attempts >= POLICY.max_attempts,
+                _ => false,
+            };
             let state = if last { DeliveryState::Failed } else { DeliveryState::Pending };
-            settle(rooms, lease, id, state, None, Some(&error.message)).await?;
-            Err(StepError::from_upstream(error, job.waits))
+            settle(rooms, lease, id, state, None, Some(&said)).await?;
+            Err(end)
         }
         Err(SendError::Unknown(error)) => {
             lease.note_request(error.request_id.as_deref());
             settle(rooms, lease, id, DeliveryState::Unknown, None, Some(&error.message)).await?;
             tracing::warn!(channel = channel.name(), reason = %error.message, "Nobody knows whether the message arrived.");
-            if envelope.possible_repeat || rooms.settings.on_unknown == OnUnknown::Hold {
-                return Ok(Done::end());
+            match pass.failed(error).await {
+                _ if envelope.possible_repeat || rooms.settings.on_unknown == OnUnknown::Hold => Ok(Done::end()),
+                StepError::Retry(Failure { message, .. }) => {
+                    Err(StepError::Retry(Failure { class: "unknown_outcome", message }))
+                }
+                waits => Err(waits),
             }
-            Err(StepError::Retry(Failure { class: "unknown_outcome", message: error.message }))
         }
     }
 }

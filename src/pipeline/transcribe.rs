@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::audio::{self, AudioError, Channels, Piece};
 use super::paid::{self, Paid};
-use super::{ANALYZE, Rooms, TRANSCRIBE};
+use super::{ANALYZE, Rooms, TRANSCRIBE, gate};
 use crate::model::{Segment, Speaker, Timing, Transcript, Usage};
 use crate::providers::speech::{SpeechAnswer, SpeechPiece};
 use crate::queue::{Backoff, Done, Job, Lease, NewJob, StepError, StepPolicy};
@@ -34,6 +34,7 @@ pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done,
         return Ok(Done::end());
     };
     rooms.speech.is_configured().map_err(|error| StepError::from_upstream(error, job.waits))?;
+    rooms.gate.check(gate::TRANSCRIPTION, job).await?;
     let file =
         rooms.recordings.open(&recording.path).await.map_err(|error| StepError::from_upstream(error, job.waits))?;
 

@@ -98,7 +98,7 @@ pub(super) fn connection_error(error: reqwest::Error, who: &str) -> UpstreamErro
     let cause = root_cause(&error);
     if error.is_builder() {
         let text = format!("{who} cannot be asked with these settings ({cause}). Check its address and key.");
-        return UpstreamError::new(Fault::Blocked, "not_configured", text);
+        return UpstreamError::new(Fault::Blocked, "not_configured", text).as_no_sign();
     }
     let (class, text) = if error.is_timeout() {
         ("timeout", format!("{who} did not answer in time."))

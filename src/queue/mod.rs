@@ -10,6 +10,7 @@
 //! | `sweep` | rescue the jobs of dead ones, park those that kill |
 //! | `wake` | LISTEN, NOTIFY, and waking within the process |
 //! | `workers` | all of these around apalis's monitor, from start to stop |
+//! | `waiters` | let those go that wait for the same thing |
 //! | `admin` | the operator's hand |
 //! | `costs` | what calls have cost, failed attempts apart |
 //!
@@ -34,6 +35,7 @@ mod lease;
 mod link;
 mod renew;
 mod sweep;
+mod waiters;
 mod wake;
 mod workers;
 mod writer;
@@ -48,5 +50,6 @@ pub use job::{
     AttemptRow, Backoff, Done, Failure, Job, JobRow, NOT_READY_DEADLINE, NewJob, PAUSED_DEADLINE, StepError, StepPolicy,
 };
 pub use lease::Lease;
+pub use waiters::{Turns, hasten, release};
 pub use wake::Waker;
 pub use workers::{Handler, WorkerSettings, Workers};

@@ -13,6 +13,7 @@ mod operators;
 mod outage;
 mod pipeline;
 mod postgres;
+mod providers;
 mod queue;
 mod support;
 mod takeover;

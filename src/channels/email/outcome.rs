@@ -32,10 +32,12 @@ pub fn failed(error: &SessionError, final_dot: bool, recipient: &str) -> SendErr
     let said = said(&error.source, recipient);
     if error.source.is_transient() {
         let message = format!("The mail server asks to come again later ({said}). Nothing was sent; we try again.");
-        not_sent(Fault::Transient, "smtp_try_later", message)
+        let later = UpstreamError::new(Fault::Transient, "smtp_try_later", message);
+        // A full mailbox, or greylisting: others are not meant.
+        SendError::NotSent(if error.stage == Stage::Recipient { later.as_no_sign() } else { later })
     } else if error.source.is_permanent() || error.source.is_client() {
-        let (class, message) = refusal(error, &said);
-        not_sent(Fault::Permanent, class, message)
+        let (fault, class, message) = refusal(error, &said);
+        not_sent(fault, class, message)
     } else if final_dot {
         let message = format!(
             "The connection to the mail server broke before it confirmed the mail ({said}). The mail may have arrived."
@@ -69,34 +71,33 @@ pub fn timed_out(timeout: Duration, final_dot: bool) -> SendError {
     }
 }
 
-/// A refusal for good, and what to change.
-fn refusal(error: &SessionError, said: &str) -> (&'static str, String) {
+/// A refusal, and what to change. Before the sender is named it is of everybody.
+fn refusal(error: &SessionError, said: &str) -> (Fault, &'static str, String) {
     let code = error.source.status().map(u16::from);
-    match (code, error.stage) {
+    let (class, message) = match (code, error.stage) {
         (None, Stage::StartTls) => (
             "smtp_no_starttls",
             "The mail server offers no STARTTLS. Nothing was sent, the login neither. Set SMTP_TLS=implicit and \
-             SMTP_PORT=465 if it speaks TLS from the first byte, else ask its operator, and run the job again."
+             SMTP_PORT=465 if it speaks TLS from the first byte, else ask its operator."
                 .to_owned(),
         ),
         (None, Stage::Login) => (
             "smtp_login_refused",
             "The mail server offers no login that we speak (PLAIN, LOGIN). Nothing was sent. Check SMTP_PORT and SMTP_TLS, \
-             or leave out SMTP_USERNAME and SMTP_PASSWORD if it wants none, and run the job again."
+             or leave out SMTP_USERNAME and SMTP_PASSWORD if it wants none."
                 .to_owned(),
         ),
         (Some(530), _) => (
             "smtp_login_refused",
             format!(
                 "The mail server wants a login or TLS first ({said}). Nothing was sent. Set SMTP_USERNAME and \
-                 SMTP_PASSWORD, check SMTP_TLS, and run the job again."
+                 SMTP_PASSWORD, and check SMTP_TLS."
             ),
         ),
         (Some(534 | 535 | 538), _) | (_, Stage::Login) => (
             "smtp_login_refused",
             format!(
-                "The mail server refused the login ({said}). Nothing was sent. Correct SMTP_USERNAME and SMTP_PASSWORD \
-                 and run the job again."
+                "The mail server refused the login ({said}). Nothing was sent. Correct SMTP_USERNAME and SMTP_PASSWORD."
             ),
         ),
         (_, Stage::Sender) => (
@@ -124,10 +125,12 @@ fn refusal(error: &SessionError, said: &str) -> (&'static str, String) {
             "smtp_server_refused",
             format!(
                 "The mail server does not talk to us ({said}). Nothing was sent. Check SMTP_HOST, SMTP_PORT and SMTP_TLS, \
-                 ask its operator, and run the job again."
+                 and ask its operator."
             ),
         ),
-    }
+    };
+    let of_everybody = matches!(class, "smtp_no_starttls" | "smtp_login_refused" | "smtp_server_refused");
+    (if of_everybody { Fault::Blocked } else { Fault::Permanent }, class, message)
 }
 
 fn not_sent(fault: Fault, class: &'static str, message: String) -> SendError {

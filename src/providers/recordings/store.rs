@@ -191,12 +191,12 @@ fn store_error(folder: &FilePath, error: &(dyn std::error::Error + 'static)) -> 
         }
     }
     let text = format!("The recording store {} does not work ({cause}). Check RECORDING_STORE.", folder.display());
-    UpstreamError::new(Fault::Transient, "store", text)
+    UpstreamError::new(Fault::Transient, "store", text).as_no_sign()
 }
 
 fn no_space(folder: &FilePath) -> UpstreamError {
     let text = format!("There is no space left in the recording store {}. Free some or enlarge it.", folder.display());
-    UpstreamError::new(Fault::Transient, "no_space", text)
+    UpstreamError::new(Fault::Transient, "no_space", text).as_no_sign()
 }
 
 fn gone() -> UpstreamError {
