@@ -128,15 +128,13 @@ impl Gate {
                     }
                 }
                 Standing::Paused => {
-                    let ask = ProbeAsk {
-                        job: job.id,
-                        token: rand::random(),
-                        lease: self.lease,
-                        early_after: is_by_hand(job).then_some(PROBE_BY_HAND),
-                    };
-                    if let Some(failed) = store::providers::take_probe(&self.db, provider, ask).await? {
-                        return Ok(Pass::probe(self, provider, job, ask.token, failed));
+                    if let Some(probe) = self.probe(provider, job).await? {
+                        return Ok(probe);
                     }
+                    // Somebody may have been faster than us since that look.
+                    let Some(row) = self.look_now(provider).await?.filter(|row| row.paused_at.is_some()) else {
+                        continue;
+                    };
                     if row.prober == Some(job.id.0) {
                         // Another request of the same job is the probe: its end says what becomes of this one.
                         let _ = timeout(self.sight(), probed).await;
@@ -149,6 +147,14 @@ impl Gate {
                 }
             }
         }
+    }
+
+    /// The right to probe, if it is time and nobody has it.
+    async fn probe(&self, provider: &'static str, job: &Job) -> Result<Option<Pass<'_>>, sqlx::Error> {
+        let early_after = is_by_hand(job).then_some(PROBE_BY_HAND);
+        let ask = ProbeAsk { job: job.id, token: rand::random(), lease: self.lease, early_after };
+        let failed = store::providers::take_probe(&self.db, provider, ask).await?;
+        Ok(failed.map(|failed| Pass::probe(self, provider, job, ask.token, failed)))
     }
 
     /// How the provider stands, from a look that is younger than [`Self::sight`]. In the healthy case this is all.
