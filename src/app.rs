@@ -152,8 +152,8 @@ pub fn doors(config: &Config, database: &Database, waker: Waker) -> anyhow::Resu
         slack: set(config.slack.is_some(), "Not set up."),
         email: set(config.email.is_some(), "Not set up."),
     };
-    let (db, secrets) = (database.pool.clone(), config.webhook.secrets.clone());
-    Ok(Doors { intake: Intake::new(db.clone(), waker), db, secrets, parts })
+    let (db, secrets, limits) = (database.pool.clone(), config.webhook.secrets.clone(), config.server.clone().into());
+    Ok(Doors { intake: Intake::new(db.clone(), waker), db, secrets, parts, limits })
 }
 
 /// Serves routes on a bound listener until `shutdown`.
@@ -163,7 +163,8 @@ pub async fn serve(
     routes: impl IntoEndpoint<Endpoint = impl Endpoint + 'static>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    http::serve(listener, routes, shutdown.token(), config.queue.shutdown_timeout).await.context("the server failed")
+    let (limits, grace) = (config.server.clone().into(), config.queue.shutdown_timeout);
+    http::serve(listener, routes, limits, shutdown.token(), grace).await.context("the server failed")
 }
 
 /// Works on the steps of the settings until `shutdown`.

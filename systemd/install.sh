@@ -24,7 +24,7 @@ install -d -m 0755 "$destdir/etc/goto-automation"
 # New name first, then one move: a running binary cannot be written to, and nobody ever starts half of one.
 install -m 0755 "$binary" "$destdir/usr/local/bin/.goto-automation.new"
 mv -f "$destdir/usr/local/bin/.goto-automation.new" "$destdir/usr/local/bin/goto-automation"
-install -m 0644 "$here"/*.service "$destdir/etc/systemd/system/"
+install -m 0644 "$here"/*.service "$here"/*.socket "$destdir/etc/systemd/system/"
 install -m 0644 "$here/sysusers.conf" "$destdir/usr/lib/sysusers.d/goto-automation.conf"
 # Only systemd, as root, reads these.
 for settings in goto-automation.env worker-all.env; do

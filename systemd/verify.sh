@@ -29,7 +29,8 @@ for units in /usr/lib/systemd/system /lib/systemd/system; do
 done
 
 failed=0
-for unit in goto-automation-migrate.service goto-automation-serve.service goto-automation-worker@all.service; do
+for unit in goto-automation-migrate.service goto-automation-serve.socket goto-automation-serve.service \
+    goto-automation-worker@all.service; do
     # It exits with 0 even for unknown keys, so that anything said counts.
     said=$(systemd-analyze verify --man=no --root="$root" "$unit" 2>&1) || failed=1
     if [ -n "$said" ]; then

@@ -48,6 +48,7 @@ fn settings() -> WorkerSettings {
         poison_limit: 5,
         retry_scale: 1.0,
         prices: Arc::default(),
+        history_after: Duration::from_hours(30 * 24),
     }
 }
 

@@ -41,6 +41,10 @@ pub enum SendError {
     /// Surely not sent: the fault says whether and when to try again. `Permanent` means this destination only.
     #[error("{0}")]
     NotSent(UpstreamError),
+    /// Surely not sent, for a reason that the channel does not know. It may pass, so that it is tried a few times, but
+    /// not for a day.
+    #[error("{0}")]
+    Unexplained(UpstreamError),
     /// It may have arrived: the answer was lost after the message was written.
     #[error("{0}")]
     Unknown(UpstreamError),

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::render::{Cell, Column, Ink, Screen, print, print_json, table};
 use super::session::{DataDir, Session};
-use super::{Failure, Terminal};
+use super::{Failure, Terminal, parse};
 use crate::model::{ApiKey, Scope};
 use crate::store::keys::{self, KeyRow};
 
@@ -179,21 +179,9 @@ fn parse_name(text: &str) -> Result<String, String> {
     if fits { Ok(name.to_owned()) } else { Err(format!("a name has 1 to {MOST_NAME} printable characters")) }
 }
 
-/// A number and one of `s`, `m`, `h`, `d`, `w`.
 fn parse_life(text: &str) -> Result<TimeDelta, String> {
-    let wrong = || format!("`{text}` is no duration; write it as 12h, 90d or 52w");
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: i64 = digits.parse().map_err(|_| wrong())?;
-    let unit = match &text[digits.len()..] {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        "w" => 7 * 86_400,
-        _ => return Err(wrong()),
-    };
-    let life = number.checked_mul(unit).and_then(TimeDelta::try_seconds).ok_or_else(wrong)?;
-    if life > TimeDelta::zero() && life <= LONGEST { Ok(life) } else { Err("a key lives 1s to 100 years".to_owned()) }
+    let life = parse::duration(text)?;
+    if life <= LONGEST { Ok(life) } else { Err("a key lives 1s to 100 years".to_owned()) }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod failure;
 mod jobs;
 mod keys;
 pub mod migrate;
+mod parse;
 mod render;
 pub mod serve;
 mod session;
@@ -56,7 +57,7 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     /// Look at calls and run them again.
     Calls(calls::CallsArgs),
-    /// Look at jobs and run failed ones again.
+    /// Look at jobs, run them again, cancel them, pause steps.
     Jobs(jobs::JobsArgs),
     /// Make and revoke API keys.
     Keys(keys::KeysArgs),

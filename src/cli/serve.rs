@@ -6,6 +6,7 @@ use tokio::net::TcpListener;
 use super::Failure;
 use crate::app::{self, Database};
 use crate::config::Config;
+use crate::http::server::socket;
 use crate::queue::Waker;
 use crate::shutdown::{self, Shutdown};
 use crate::{http, pipeline, telemetry};
@@ -16,7 +17,8 @@ Examples:
   goto-automation serve --with-worker --migrate
 
 Needs DATABASE_URL and GOTO_WEBHOOK_SECRET. It refuses to start on a
-database that is behind.";
+database that is behind. A listening socket that is handed over (LISTEN_FDS,
+as systemd does it) takes the place of API_HOST and API_PORT.";
 
 /// Serve webhooks and the API.
 #[derive(Args)]
@@ -31,6 +33,8 @@ pub struct ServeArgs {
 }
 
 pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
+    let handed_over = socket::handed_over()
+        .map_err(|error| Failure::failed(format!("Cannot use the socket that was handed over: {error}.")))?;
     let config = Config::from_environment()?;
     let settings = config.require_for_serve()?;
     config.queue.check_steps(&pipeline::names().collect::<Vec<_>>())?;
@@ -40,10 +44,10 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     shutdown::watchdog();
     let database = Database::new(settings)?;
     let waker = Waker::default();
-    let address = config.app.listen_address();
-    let listener = TcpListener::bind(&address)
-        .await
-        .map_err(|error| Failure::failed(format!("Cannot listen on {address}: {error}. Is another server running?")))?;
+    let listener = match handed_over {
+        Some(listener) => listener,
+        None => bind(&config.app.listen_address()).await?,
+    };
     // Port 0 is any free one.
     let address = listener.local_addr()?;
     // The doors are open while the database is still waited for: senders get a 503 and come again.
@@ -63,4 +67,10 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let ended = tokio::try_join!(doors, rest).map(|_| ());
     shutdown::stopping();
     Ok(ended?)
+}
+
+async fn bind(address: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::failed(format!("Cannot listen on {address}: {error}. Is another server running?")))
 }

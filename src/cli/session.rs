@@ -12,7 +12,7 @@ use crate::cli::render::Screen;
 use crate::cli::render::words::capitalised;
 use crate::config::{Config, DatabaseConfig};
 use crate::dev::running::{NotRunning, RunningDev};
-use crate::model::{clock, shell};
+use crate::model::{Actor, clock, shell};
 
 /// The data folder of `make dev`.
 const USUAL: &str = ".dev";
@@ -42,6 +42,8 @@ pub struct Session {
     pub db: PgPool,
     /// The reader's screen.
     pub screen: Screen,
+    /// Who types, for the audit log: the user of the operating system and the machine.
+    pub actor: Actor,
 }
 
 impl Session {
@@ -55,8 +57,16 @@ impl Session {
         };
         let (columns, no_color) = (terminal.columns.as_deref(), terminal.no_color.as_deref());
         let screen = Screen::of_terminal(columns, no_color, clock::now(), config.app.time_zone);
-        Ok(Self { db, screen: Screen { flags, ..screen } })
+        Ok(Self { db, screen: Screen { flags, ..screen }, actor: actor() })
     }
+}
+
+fn actor() -> Actor {
+    let id = nix::unistd::Uid::current();
+    let known = nix::unistd::User::from_uid(id).ok().flatten().map(|user| user.name);
+    let user = known.unwrap_or_else(|| format!("user {id}"));
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    Actor::at_terminal(host.map_or(user.clone(), |host| format!("{user}@{host}")))
 }
 
 async fn database_of_dev(data_dir: &Path) -> Result<PgPool, Failure> {

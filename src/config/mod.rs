@@ -16,6 +16,7 @@ mod prices;
 mod problem;
 mod read;
 mod reader;
+mod server;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use url::Url;
 use crate::model::PriceList;
 pub use analysis::{AnalysisConfig, StructuredOutput, TokenLimitField};
 pub use problem::{ConfigErrors, Problem};
+pub use server::ServerConfig;
 pub use summary::Feature;
 pub use values::Values;
 pub use variables::{VARIABLES, Variable};
@@ -48,6 +50,8 @@ const OPENAI_HOST: &str = "api.openai.com";
 pub struct Config {
     /// Process-wide matters.
     pub app: AppConfig,
+    /// Who may come in.
+    pub server: ServerConfig,
     /// Where PostgreSQL is; `None` = not set.
     pub database: Option<DatabaseConfig>,
     /// The signed webhook.
@@ -273,7 +277,7 @@ pub struct EmailConfig {
 }
 
 /// `WORKER_STEPS`, `WORKER_CONCURRENCY`, `LEASE_DURATION`, `SWEEP_INTERVAL`, `SHUTDOWN_TIMEOUT`, `POISON_LIMIT`,
-/// `STEP_MAX_RUN`, `UPSTREAM_TIMEOUT`, `RETRY_SCALE`.
+/// `STEP_MAX_RUN`, `UPSTREAM_TIMEOUT`, `RETRY_SCALE`, `JOB_HISTORY_DAYS`.
 #[derive(Debug, Clone)]
 pub struct QueueConfig {
     /// Steps that this process works on; `None` = all.
@@ -294,6 +298,8 @@ pub struct QueueConfig {
     pub upstream_timeout: BTreeMap<String, Duration>,
     /// Factor on our own backoff, not-ready waits and probes; never on a `Retry-After` or a deadline.
     pub retry_scale: f64,
+    /// How long finished jobs stay in the hot tables before they go to the history.
+    pub history_after: Duration,
 }
 
 impl QueueConfig {

@@ -10,8 +10,8 @@ use url::Url;
 use super::reader::Reader;
 use super::{
     AnalysisConfig, AppConfig, Config, ConfigErrors, DatabaseConfig, EmailConfig, Environment, LogFormat, NotifyConfig,
-    OnUnknown, PricesConfig, QueueConfig, RecordingsConfig, SlackConfig, SmtpTls, StructuredOutput, TokenLimitField,
-    TranscriptionConfig, WebhookConfig, prices, words,
+    OnUnknown, PricesConfig, QueueConfig, RecordingsConfig, ServerConfig, SlackConfig, SmtpTls, StructuredOutput,
+    TokenLimitField, TranscriptionConfig, WebhookConfig, prices, words,
 };
 
 const API_PORT: u16 = 8000;
@@ -32,6 +32,7 @@ const LEASE_DURATION: Duration = Duration::from_secs(90);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 const POISON_LIMIT: i32 = 5;
+const JOB_HISTORY_DAYS: u32 = 30;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -46,6 +47,7 @@ impl Config {
         let mut reader = Reader::new(lookup);
         let mut config = Config {
             app: app(&mut reader),
+            server: server(&mut reader),
             database: database(&mut reader),
             webhook: webhook(&mut reader),
             recordings: recordings(&mut reader),
@@ -83,6 +85,22 @@ fn app(reader: &mut Reader<'_>) -> AppConfig {
         port,
         public_url,
         time_zone: reader.meaning("TIME_ZONE", time_zone).unwrap_or(Tz::UTC),
+    }
+}
+
+fn server(reader: &mut Reader<'_>) -> ServerConfig {
+    let usual = ServerConfig::default();
+    let per_address = reader.meaning("API_MAX_CONNECTIONS_PER_ADDRESS", |v| words::number(v, 1, 1_000_000));
+    ServerConfig {
+        max_connections: reader
+            .meaning("API_MAX_CONNECTIONS", |v| words::number(v, 1, 1_000_000))
+            .unwrap_or(usual.max_connections),
+        max_connections_per_address: per_address.unwrap_or(usual.max_connections_per_address),
+        failed_keys_per_minute: reader
+            .meaning("API_FAILED_KEYS_PER_MINUTE", |v| words::number(v, 1, 1_000_000))
+            .unwrap_or(usual.failed_keys_per_minute),
+        api_rate: reader.meaning("API_RATE_LIMIT", |v| words::number(v, 1, 1_000_000)).unwrap_or(usual.api_rate),
+        trusted_proxies: reader.meaning("API_TRUSTED_PROXIES", words::addresses).unwrap_or_default(),
     }
 }
 
@@ -253,6 +271,8 @@ fn queue(reader: &mut Reader<'_>) -> QueueConfig {
         upstream_timeout: reader.meaning("UPSTREAM_TIMEOUT", |v| words::per_step(v, run)).unwrap_or_default(),
         // Not zero: without any wait a job that fails at once would spin.
         retry_scale: reader.meaning("RETRY_SCALE", |v| words::number(v, 0.0001, 1000.0)).unwrap_or(1.0),
+        history_after: DAY
+            * reader.meaning("JOB_HISTORY_DAYS", |v| words::number(v, 1, 3650)).unwrap_or(JOB_HISTORY_DAYS),
     }
 }
 

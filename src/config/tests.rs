@@ -148,6 +148,8 @@ fn secrets_show_neither_in_problems_nor_in_debug() {
 #[case("PUBLIC_URL", "calls.example.com", "is not a URL such as https://host/path")]
 #[case("PUBLIC_URL", "ftp://calls.example.com", "must begin with https:// or http://")]
 #[case("PUBLIC_URL", "https://x/?a=b", "must end with its path: paths are added to it, so that ? and # cannot follow")]
+#[case("API_MAX_CONNECTIONS", "0", "\"0\" is not a number from 1 to 1000000")]
+#[case("API_TRUSTED_PROXIES", "127.0.0.1,proxy", "\"proxy\" is not an IP address")]
 #[case("TIME_ZONE", "Berlin", "\"Berlin\" is not a time zone such as Europe/Berlin or UTC")]
 #[case("DATABASE_URL", "mysql://x/y", "must begin with postgres://")]
 #[case("GOTO_API_KEY", "two words", "contains a blank or another character that no key has; was it copied whole?")]

@@ -43,6 +43,12 @@ pub const VARIABLES: &[Variable] = &[
     plain("app", "PUBLIC_URL", "https://calls.example.com", "Where people reach the server, for links in messages; default http://API_HOST:API_PORT."),
     preset("app", "TIME_ZONE", "UTC", "Zone of days, of quiet hours and of the times in messages."),
 
+    preset("server", "API_MAX_CONNECTIONS", "1024", "Most open connections; more get 503. The process needs that many open files (LimitNOFILE=)."),
+    preset("server", "API_MAX_CONNECTIONS_PER_ADDRESS", "64", "Most of them from one address, or from one /64 network of IPv6."),
+    preset("server", "API_FAILED_KEYS_PER_MINUTE", "10", "Wrong API keys from one address before its requests with a key get 429, for longer each time."),
+    preset("server", "API_RATE_LIMIT", "100", "API requests per second of one key from one address; twice as many may come at once."),
+    plain("server", "API_TRUSTED_PROXIES", "127.0.0.1,::1", "Proxies in front, whose X-Forwarded-For is believed and whose connections are not limited."),
+
     secret("database", "DATABASE_URL", "postgres://user:password@localhost/goto_automation", "PostgreSQL 14 or newer; characters such as @ : / # in the password are percent-encoded."),
     secret("database", "DATABASE_LISTEN_URL", "postgres://user:password@localhost:5432/goto_automation", "Direct connection for LISTEN and migrations when DATABASE_URL goes through a pooler."),
 
@@ -90,6 +96,7 @@ pub const VARIABLES: &[Variable] = &[
     plain("queue", "STEP_MAX_RUN", "download=40m,transcribe=2h,analyze=15m,notify=5m", "Longest run of a step; the defaults are those shown."),
     plain("queue", "UPSTREAM_TIMEOUT", "download=30m,transcribe=600s,analyze=300s,notify=30s", "Longest single request of a step; the defaults are those shown."),
     preset("queue", "RETRY_SCALE", "1", "Factor on all our own waits between attempts, for drills; never on what a server asks for."),
+    preset("queue", "JOB_HISTORY_DAYS", "30", "Days after which finished jobs leave the tables of the queue; calls and jobs show them still."),
 
     preset("notify", "NOTIFY_NO_RECORDING", "false", "true tells of calls without a recording too."),
     plain("notify", "NOTIFY_QUIET_HOURS", "22:00-07:00", "No messages between these times of day in TIME_ZONE; urgency 5 passes."),

@@ -203,6 +203,11 @@ pub fn is_loopback(host: &str) -> bool {
     }
 }
 
+/// IP addresses, comma separated.
+pub fn addresses(value: &str) -> Meaning<Vec<IpAddr>> {
+    list(value).map(|part| part.parse().map_err(|_| format!("{} is not an IP address", shown(part)))).collect()
+}
+
 /// `host` or `host:port`, comma separated.
 pub fn allowed_hosts(value: &str) -> Meaning<Vec<AllowedHost>> {
     let mut hosts = Vec::new();

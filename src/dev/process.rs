@@ -114,6 +114,8 @@ fn overlay(
         default(values, "DATABASE_URL", postgres.url());
     }
     default(values, "PUBLIC_URL", format!("http://{address}"));
+    // Whoever comes, comes from this machine.
+    default(values, "API_MAX_CONNECTIONS_PER_ADDRESS", "1024".to_owned());
     default(values, "GOTO_WEBHOOK_SECRET", state.webhook_secret.clone());
     default(values, "RECORDING_STORE", format!("file://{}", data_dir.join("recordings").display()));
     if absent(values, &["RECORDING_ALLOWED_HOSTS", "GOTO_API_KEY"]) {

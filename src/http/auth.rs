@@ -1,5 +1,7 @@
 //! Who asks, and may they? API keys in `Authorization: Bearer KEY`.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use poem::Request;
@@ -10,12 +12,16 @@ use tokio::time::timeout;
 
 use super::problem::Problem;
 use super::query;
+use super::tally::Tally;
+use super::throttle::Throttle;
 use crate::model::{ApiKey, Scope};
 use crate::store::{self, keys::ActiveKey};
 
 /// Longest wait for the key's row. Every request of the API asks for it first, so this is also how soon a client hears
 /// that the database is away.
 const LOOKUP_LIMIT: Duration = Duration::from_millis(1_800);
+
+static REFUSED: Tally = Tally::zero();
 
 /// An API key as `goto-automation keys create` prints it: `gta_<prefix>_<secret>`. A key has scopes: `calls:read`,
 /// `transcripts:read`, `recordings:read`.
@@ -31,17 +37,33 @@ impl Key {
     }
 }
 
-/// The key's row, if the key counts. Malformed keys cost no database work.
+/// The key's row, if the key counts. Malformed keys, and those of clients that ask too often, cost no database work.
 async fn check(request: &Request, bearer: Bearer) -> poem::Result<ActiveKey> {
     let db = request.data::<PgPool>().ok_or_else(Problem::internal)?;
-    let key = ApiKey::parse(&bearer.token).ok_or_else(Problem::unauthorized)?;
+    let throttle = request.data::<Arc<Throttle>>().ok_or_else(Problem::internal)?;
+    let client = request.remote_addr().as_socket_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), SocketAddr::ip);
+    if let Some(wait) = throttle.bar(client) {
+        return Err(Problem::barred(wait).into());
+    }
+    let key = ApiKey::parse(&bearer.token).ok_or_else(|| refused(throttle, client))?;
+    if let Some(wait) = throttle.wait(client, key.prefix()) {
+        return Err(Problem::too_many_requests(wait).into());
+    }
     let found = timeout(LOOKUP_LIMIT, find(db, &key)).await.map_err(|_| Problem::database_unavailable())?;
-    let active = found.map_err(Problem::from)?.ok_or_else(Problem::unauthorized)?;
+    let active = found.map_err(Problem::from)?.ok_or_else(|| refused(throttle, client))?;
     if query::holds_key(request) {
         return Err(Problem::key_in_query().into());
     }
     note_use(db.clone(), &active);
     Ok(active)
+}
+
+fn refused(throttle: &Throttle, client: IpAddr) -> Problem {
+    throttle.failed(client);
+    if let Some(count) = REFUSED.note() {
+        tracing::warn!(count, "Requests were refused for their API key.");
+    }
+    Problem::unauthorized()
 }
 
 async fn find(db: &PgPool, key: &ApiKey) -> Result<Option<ActiveKey>, sqlx::Error> {

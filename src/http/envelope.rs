@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::problem::Problem;
+use super::problem::{self, Problem};
 
 /// Longest time for an answer, its request's body included.
 const HANDLER_LIMIT: Duration = Duration::from_secs(30);
@@ -75,8 +75,9 @@ async fn answer<E: Endpoint>(routes: Arc<E>, request: Request, request_id: Reque
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    let is_quiet = is_probe || problem::is_common(response.status());
     let (status, elapsed_ms) = (response.status().as_u16(), started.elapsed().as_millis());
-    if is_probe {
+    if is_quiet {
         tracing::debug!(status, elapsed_ms, "Answered.");
     } else {
         tracing::info!(status, elapsed_ms, "Answered.");

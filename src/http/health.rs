@@ -143,7 +143,7 @@ fn overall(components: &Components) -> Status {
 async fn database_and_queue(db: &PgPool) -> (Component, Component) {
     let look = async {
         let mut connection = Guarded::acquire(db).await?;
-        let standing = queue::standing(&mut *connection).await;
+        let standing = queue::standing(&mut connection).await;
         // A schema that is behind refuses the question, but it answers.
         let answers = matches!(standing, Ok(_) | Err(sqlx::Error::Database(_)));
         if answers {
@@ -164,7 +164,23 @@ async fn database_and_queue(db: &PgPool) -> (Component, Component) {
     }
 }
 
+/// What is said of a pause names nobody: everybody may ask for this.
 fn queue_component(standing: &queue::Standing) -> Component {
+    let paused: Vec<String> = standing.paused.iter().map(pause).collect();
+    let work = work_component(standing);
+    if paused.is_empty() {
+        return work;
+    }
+    Component::because(Status::Degraded, work.detail.into_iter().chain(paused).collect::<Vec<_>>().join(" "))
+}
+
+fn pause(queue::Pause { step, since, due }: &queue::Pause) -> String {
+    let jobs = if *due == 1 { "1 job waits".to_owned() } else { format!("{due} jobs wait") };
+    let since = since.format("%Y-%m-%d %H:%M UTC");
+    format!("The step {step} is paused since {since} and {jobs}. Resume it with `goto-automation jobs resume {step}`.")
+}
+
+fn work_component(standing: &queue::Standing) -> Component {
     let seconds = standing.oldest_due_seconds.round();
     if standing.running == 0 && standing.oldest_due_seconds > IDLE_SECONDS {
         let detail = format!("{} jobs are due and nobody takes them. Start `goto-automation worker`.", standing.due);
@@ -241,6 +257,19 @@ mod tests {
         let late = queue_component(&standing(61.4));
         assert_eq!(late.status, Status::Degraded);
         assert_eq!(late.detail.unwrap(), "3 jobs are due, the oldest for 61 s. Is a worker running?");
+    }
+
+    #[test]
+    fn a_pause_says_since_when_and_how_it_ends() {
+        let since = "2026-11-17T06:21:00Z".parse().unwrap();
+        let paused = vec![queue::Pause { step: "transcribe".to_owned(), since, due: 12 }];
+        let component = queue_component(&queue::Standing { paused, ..standing(0.0) });
+        assert_eq!(component.status, Status::Degraded);
+        assert_eq!(
+            component.detail.unwrap(),
+            "The step transcribe is paused since 2026-11-17 06:21 UTC and 12 jobs wait. Resume it with \
+             `goto-automation jobs resume transcribe`."
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! | `GET /openapi.json` | [`openapi`] |
 //!
 //! Doors are thin: a handler parses, authorises, calls once and answers. Whatever goes wrong becomes a [`problem`] in the
-//! [`envelope`], which is around every request.
+//! [`envelope`], which is around every request. [`server`] lets clients in, [`throttle`] those with keys.
 
 pub mod auth;
 pub mod body;
@@ -20,28 +20,26 @@ pub mod openapi;
 pub mod problem;
 pub mod query;
 pub mod schema;
+pub mod server;
 pub mod signature;
+pub mod tally;
+pub mod throttle;
 pub mod webhook;
 
-use std::io;
-use std::time::Duration;
+use std::sync::Arc;
 
 use poem::endpoint::make_sync;
 use poem::error::MethodNotAllowedError;
 use poem::http::Uri;
 use poem::http::uri::PathAndQuery;
-use poem::listener::TcpAcceptor;
-use poem::{Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route, RouteMethod, Server, get, post};
+use poem::{Endpoint, EndpointExt, Request, Response, Route, RouteMethod, get, post};
 use secrecy::SecretString;
 use sqlx::PgPool;
-use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::intake::Intake;
 use problem::Problem;
-
-/// Silent connections are closed after this time.
-const IDLE_LIMIT: Duration = Duration::from_mins(1);
-const HTTP2_STREAMS: u32 = 100;
+pub use server::{Limits, serve};
+use throttle::Throttle;
 
 /// What stands behind the doors.
 #[derive(Clone)]
@@ -54,37 +52,28 @@ pub struct Doors {
     pub secrets: Vec<SecretString>,
     /// What `/health` tells of the parts that it does not look at by itself.
     pub parts: health::Parts,
+    /// What a client may use up.
+    pub limits: Limits,
 }
 
 /// THE route table.
 pub fn routes(doors: Doors) -> impl Endpoint + 'static {
-    let Doors { db, intake, secrets, parts } = doors;
-    let call_ended = webhook::CallEnded { intake, secrets };
+    let Doors { db, intake, secrets, parts, limits } = doors;
+    let call_ended = webhook::CallEnded { intake, secrets, body_limit: limits.body };
+    let throttle = Arc::new(Throttle::new(&limits.visitors));
+    let api =
+        openapi::service().data(db.clone()).data(throttle).before(move |request| body::bounded(request, limits.body));
     let document = openapi::document();
     Route::new()
         .at("/webhooks/goto/call-ended", allow("POST", post(call_ended)))
         .at("/webhooks/health", allow("GET, HEAD", get(make_sync(|_| health::fine()))))
         .at("/health", allow("GET, HEAD", get(health::Health { db: db.clone(), parts })))
         .at("/health/live", allow("GET, HEAD", get(make_sync(|_| health::fine()))))
-        .at("/health/ready", allow("GET, HEAD", get(health::Ready(db.clone()))))
+        .at("/health/ready", allow("GET, HEAD", get(health::Ready(db))))
         .at("/openapi.json", allow("GET, HEAD", get(make_sync(move |_| json(&document)))))
-        .nest_no_strip("/api", openapi::service().data(db))
+        .nest_no_strip("/api", api)
         .before(without_slash)
         .around(envelope::envelope)
-}
-
-/// Serves until `stop`, then lets requests that have begun end within `grace`.
-pub async fn serve(
-    listener: tokio::net::TcpListener,
-    routes: impl IntoEndpoint<Endpoint = impl Endpoint + 'static>,
-    stop: CancellationToken,
-    grace: Duration,
-) -> io::Result<()> {
-    Server::new_with_acceptor(TcpAcceptor::from_tokio(listener)?)
-        .idle_timeout(IDLE_LIMIT)
-        .http2_max_concurrent_streams(HTTP2_STREAMS)
-        .run_with_graceful_shutdown(routes, stop.cancelled_owned(), Some(grace))
-        .await
 }
 
 fn json(text: &str) -> Response {

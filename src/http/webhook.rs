@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::problem::Problem;
+use super::tally::Tally;
 use super::{body, signature};
 use crate::model::CallId;
 use crate::pipeline::intake::{self, Intake, Received};
@@ -19,12 +20,16 @@ use crate::pipeline::intake::{self, Intake, Received};
 /// The sender hears of a database that is away within 2 s of its last byte.
 const INTAKE_LIMIT: Duration = Duration::from_millis(1_800);
 
+static UNSIGNED: Tally = Tally::zero();
+
 /// The door for signed webhooks.
 pub struct CallEnded {
     /// Where events go.
     pub intake: Intake,
     /// None, one, or two while rotating.
     pub secrets: Vec<SecretString>,
+    /// Longest time for a body to arrive.
+    pub body_limit: Duration,
 }
 
 #[derive(Serialize)]
@@ -41,10 +46,9 @@ impl Endpoint for CallEnded {
         if self.secrets.is_empty() {
             return Err(Problem::webhook_off().into());
         }
-        let body = body::read(&mut request).await?;
+        let body = body::read(&mut request, self.body_limit).await?;
         if !signature::is_valid(request.headers().get_all(signature::HEADER), &body, &self.secrets) {
-            metrics::counter!("webhook_signature_rejected_total").increment(1);
-            return Err(Problem::invalid_signature().into());
+            return Err(unsigned().into());
         }
         if !is_json(request.header(header::CONTENT_TYPE)) {
             return Err(Problem::unsupported_media_type().into());
@@ -55,6 +59,18 @@ impl Endpoint for CallEnded {
         metrics::counter!("webhook_events_total", "status" => receipt.status).increment(1);
         Ok(poem::web::Json(receipt).with_status(StatusCode::ACCEPTED).into_response())
     }
+}
+
+/// Costs no more than the hash of the body: anybody can send such ones.
+fn unsigned() -> Problem {
+    metrics::counter!("webhook_signature_rejected_total").increment(1);
+    if let Some(count) = UNSIGNED.note() {
+        tracing::warn!(
+            count,
+            "Webhooks were refused for their signature. Does the sender sign with GOTO_WEBHOOK_SECRET?"
+        );
+    }
+    Problem::invalid_signature()
 }
 
 fn receipt(received: Received) -> Result<Receipt, Problem> {

@@ -1,11 +1,13 @@
 //! Plain data that the rooms hand to one another. No I/O, no SQL, no HTTP.
 
+pub mod actor;
 pub mod analysis;
 pub mod api_key;
 pub mod brief;
 pub mod call;
 pub mod clock;
 pub mod delivery;
+pub mod failure;
 pub mod hex;
 pub mod id;
 pub mod outage;
@@ -15,14 +17,16 @@ pub mod time;
 pub mod transcript;
 pub mod upstream;
 
+pub use actor::Actor;
 pub use analysis::{ActionItem, Analysis, Sentiment, Statement};
 pub use api_key::{ApiKey, Scope};
 pub use brief::CallBrief;
 pub use call::{CallState, Direction, NewCall, Party, RecordingState};
 pub use delivery::{DeliveryState, Envelope};
+pub use failure::FailureClass;
 pub use hex::hex;
 pub use id::{CallId, DeliveryId, Fence, JobId};
 pub use outage::database_is_away;
 pub use price::PriceList;
-pub use transcript::{Segment, Speaker, Timing, Transcript};
+pub use transcript::{EndsEarly, Segment, Speaker, Timing, Transcript};
 pub use upstream::{Fault, UpstreamError, Usage, UsageByModel};

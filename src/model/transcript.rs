@@ -1,5 +1,7 @@
 //! What was said, by whom and when.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::text_enum;
@@ -35,6 +37,25 @@ pub struct Transcript {
     pub timing: Timing,
     /// What was said; its position is the index that evidence points at.
     pub segments: Vec<Segment>,
+    /// What the recording lacks at its end, so that it was not heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_early: Option<EndsEarly>,
+}
+
+/// A recording that was cut off: it announces more than there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndsEarly {
+    /// Seconds that are there.
+    pub heard_seconds: i64,
+    /// Seconds that it announces.
+    pub promised_seconds: i64,
+}
+
+/// A sentence for people.
+impl fmt::Display for EndsEarly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "The recording ends early: {} of {} seconds.", self.heard_seconds, self.promised_seconds)
+    }
 }
 
 /// A stretch of speech by one speaker.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::FailureClass;
+
 /// Why an upstream did not give what was asked, as far as somebody acts on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -25,9 +27,10 @@ pub enum Fault {
 pub struct UpstreamError {
     /// What follows from it.
     pub fault: Fault,
-    /// Short stable word for filters and counts: `rate_limited`, `quota`, `key_refused`, `timeout`, `not_audio`, ...
-    pub class: &'static str,
-    /// A sentence for an operator: what happened and what to do. Never a secret, never a signed URL's query.
+    /// What kind of trouble, for filters and counts.
+    pub class: FailureClass,
+    /// For an operator: what happened and what a person can do about it (see [`FailureClass`]). Never a secret, never a
+    /// signed URL's query.
     pub message: String,
     /// The upstream's own id of the request, for its support.
     pub request_id: Option<String>,
@@ -41,7 +44,7 @@ pub struct UpstreamError {
 impl UpstreamError {
     /// An error with the given consequence; what else is known is added by [`Self::with_request_id`],
     /// [`Self::with_usage`] and [`Self::as_no_sign`].
-    pub fn new(fault: Fault, class: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(fault: Fault, class: FailureClass, message: impl Into<String>) -> Self {
         Self { fault, class, message: message.into(), request_id: None, usage: None, is_no_sign: false }
     }
 

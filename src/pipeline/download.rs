@@ -6,6 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{DOWNLOAD, Rooms, TRANSCRIBE, gate};
+use crate::model::FailureClass;
 use crate::queue::{Backoff, Done, Job, Lease, NewJob, StepError, StepPolicy};
 use crate::store::{self, recordings::RecordingRow};
 
@@ -23,7 +24,10 @@ pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done,
         return Ok(Done::end());
     };
     let Some(url) = call.recording_url else {
-        return Err(StepError::permanent("no_recording", "The call has no recording to download."));
+        return Err(StepError::permanent(
+            FailureClass::NoRecording,
+            "The call has no recording to download. A later webhook that names one begins a new run.",
+        ));
     };
     let pass = rooms.gate.enter(gate::RECORDINGS, job).await?;
     let stored = match rooms.recordings.fetch(&url).await {

@@ -32,6 +32,7 @@ mod download;
 pub mod gate;
 pub mod intake;
 mod notify;
+pub mod operate;
 mod paid;
 pub mod rerun;
 pub mod runner;

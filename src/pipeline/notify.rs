@@ -11,7 +11,8 @@ use super::{NOTIFY, Rooms};
 use crate::channels::{Channel, SendError};
 use crate::config::OnUnknown;
 use crate::model::{
-    ActionItem, Analysis, CallBrief, CallId, DeliveryId, DeliveryState, Direction, Envelope, Party, clock,
+    ActionItem, Analysis, CallBrief, CallId, DeliveryId, DeliveryState, Direction, Envelope, FailureClass, Party,
+    UpstreamError, clock,
 };
 use crate::queue::{Backoff, Done, Failure, Job, Lease, NewJob, StepError, StepPolicy};
 use crate::store::calls::CallRow;
@@ -26,6 +27,8 @@ pub(super) const POLICY: StepPolicy = StepPolicy {
     backoff: Backoff { first: Duration::from_secs(10), factor: 3.0, longest: Duration::from_hours(12) },
 };
 
+/// Attempts after which a refusal that the channel cannot explain is final.
+const UNEXPLAINED_ATTEMPTS: i32 = 3;
 /// What must be known about a message that was refused when it was sent again.
 const EARLIER_TRY: &str = " That was about the repeat: an earlier try may have arrived.";
 /// Urgency that passes quiet hours.
@@ -68,16 +71,20 @@ async fn deliver(rooms: &Rooms, job: &Job, lease: &Lease, call: &CallRow, id: De
     // `sending` at the start of an attempt: a process died between the first byte and the answer.
     let unsure = delivery.state == DeliveryState::Sending.as_str() || delivery.state == DeliveryState::Unknown.as_str();
     if unsure && (delivery.repeated || rooms.settings.on_unknown == OnUnknown::Hold) {
-        let detail = "The message may or may not have arrived; it is held for a person.";
+        let detail = "The process ended while it sent the message, which may have arrived. Look where it went before \
+                      it is sent again.";
         settle(rooms, lease, id, DeliveryState::Unknown, None, Some(delivery.detail.as_deref().unwrap_or(detail)))
             .await?;
         return Ok(Done::end());
     }
     let Some(channel) = rooms.channels.iter().find(|channel| channel.name() == delivery.channel) else {
-        let message = format!("The channel `{}` is not set up any more.", delivery.channel);
+        let message = format!(
+            "The channel `{}` is not set up any more. Set it up again and run the job again, or leave it.",
+            delivery.channel
+        );
         let state = if unsure { DeliveryState::Unknown } else { DeliveryState::Failed };
         settle(rooms, lease, id, state, None, Some(&message)).await?;
-        return Err(StepError::permanent("channel_off", message));
+        return Err(StepError::permanent(FailureClass::ChannelOff, message));
     };
     let brief = brief(rooms, job.call_id, call).await?;
     respect_quiet_hours(rooms, &brief)?;
@@ -106,35 +113,46 @@ async fn send(
             tracing::info!(channel = channel.name(), "Message sent.");
             Ok(Done::end())
         }
-        Err(SendError::NotSent(mut error)) => {
-            lease.note_request(error.request_id.as_deref());
-            if envelope.possible_repeat {
-                error.message.push_str(EARLIER_TRY);
-            }
-            let said = error.message.clone();
-            let end = pass.failed(error).await;
-            let last = match end {
-                StepError::Permanent(_) => true,
-                StepError::Retry(_) => job.attempts >= POLICY.max_attempts,
-                _ => false,
-            };
-            let state = if last { DeliveryState::Failed } else { DeliveryState::Pending };
-            settle(rooms, lease, id, state, None, Some(&said)).await?;
-            Err(end)
+        Err(SendError::NotSent(error)) => not_sent(rooms, job, lease, pass, envelope, error, POLICY.max_attempts).await,
+        Err(SendError::Unexplained(error)) => {
+            not_sent(rooms, job, lease, pass, envelope, error, UNEXPLAINED_ATTEMPTS).await
         }
         Err(SendError::Unknown(error)) => {
             lease.note_request(error.request_id.as_deref());
             settle(rooms, lease, id, DeliveryState::Unknown, None, Some(&error.message)).await?;
             tracing::warn!(channel = channel.name(), reason = %error.message, "Nobody knows whether the message arrived.");
-            match pass.failed(error).await {
-                _ if envelope.possible_repeat || rooms.settings.on_unknown == OnUnknown::Hold => Ok(Done::end()),
-                StepError::Retry(Failure { message, .. }) => {
-                    Err(StepError::Retry(Failure { class: "unknown_outcome", message }))
-                }
-                waits => Err(waits),
+            let end = pass.failed(error).await;
+            if envelope.possible_repeat || rooms.settings.on_unknown == OnUnknown::Hold {
+                return Ok(Done::end());
             }
+            Err(end)
         }
     }
+}
+
+/// Surely not sent: what passes is tried again, up to so many attempts.
+async fn not_sent(
+    rooms: &Rooms,
+    job: &Job,
+    lease: &Lease,
+    pass: Pass<'_>,
+    envelope: &Envelope,
+    mut error: UpstreamError,
+    most_attempts: i32,
+) -> Result<Done, StepError> {
+    lease.note_request(error.request_id.as_deref());
+    if envelope.possible_repeat {
+        error.message.push_str(EARLIER_TRY);
+    }
+    let said = error.message.clone();
+    let end = match pass.failed(error).await {
+        StepError::Retry(failure) if job.attempts >= most_attempts => StepError::Permanent(failure),
+        end => end,
+    };
+    let is_last = matches!(end, StepError::Permanent(_));
+    let state = if is_last { DeliveryState::Failed } else { DeliveryState::Pending };
+    settle(rooms, lease, envelope.delivery_id, state, None, Some(&said)).await?;
+    Err(end)
 }
 
 async fn settle(
@@ -212,8 +230,9 @@ fn respect_quiet_hours(rooms: &Rooms, brief: &CallBrief) -> Result<(), StepError
         .is_some_and(|analysis| analysis.urgency >= URGENT_NOW && analysis.statements.iter().any(|s| s.supported));
     match quiet_for(clock::now(), rooms.settings.time_zone, from, to) {
         Some(left) if !urgent => {
-            let message = format!("Quiet hours until {}; the message goes out then.", to.format("%H:%M"));
-            Err(StepError::RetryAfter(left, Failure { class: "quiet_hours", message }))
+            let message =
+                format!("Quiet hours until {} (NOTIFY_QUIET_HOURS); the message goes out then.", to.format("%H:%M"));
+            Err(StepError::RetryAfter(left, Failure { class: FailureClass::QuietHours, message }))
         }
         _ => Ok(()),
     }

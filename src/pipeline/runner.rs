@@ -32,6 +32,7 @@ pub fn worker_settings(config: &QueueConfig, prices: Arc<PriceList>) -> WorkerSe
         poison_limit: config.poison_limit,
         retry_scale: config.retry_scale,
         prices,
+        history_after: config.history_after,
     }
 }
 

@@ -1,21 +1,19 @@
 //! Step 2: turn the recording into words, each channel apart, cut at silence, silent parts never sent. Attempts: 8 in
 //! about 23 hours (15 s, 1 min, 4 min, 16 min, 1 h, 4 h, 12 h apart).
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::{StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::audio::{self, AudioError, Channels, Piece};
-use super::paid::{self, Paid};
+use self::listen::{Heard, Listener, PARALLEL_PIECES};
+use super::audio::{self, AudioError, Channels, Whole};
 use super::{ANALYZE, Rooms, TRANSCRIBE, gate};
-use crate::model::{Segment, Speaker, Timing, Transcript, Usage};
-use crate::providers::speech::{SpeechAnswer, SpeechPiece};
+use crate::model::{FailureClass, Segment, Speaker, Timing, Transcript};
 use crate::queue::{Backoff, Done, Job, Lease, NewJob, StepError, StepPolicy};
 use crate::store;
+
+mod listen;
 
 pub(super) const POLICY: StepPolicy = StepPolicy {
     name: TRANSCRIBE,
@@ -24,9 +22,6 @@ pub(super) const POLICY: StepPolicy = StepPolicy {
     max_run: Duration::from_hours(2),
     backoff: Backoff { first: Duration::from_secs(15), factor: 4.0, longest: Duration::from_hours(12) },
 };
-
-/// Pieces of one call that are sent at the same time.
-const PARALLEL_PIECES: usize = 4;
 
 pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done, StepError> {
     let Some(recording) = store::recordings::of_call(&rooms.db, job.call_id).await? else {
@@ -40,12 +35,12 @@ pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done,
 
     let (pieces, cut) = mpsc::channel(PARALLEL_PIECES);
     let decoding = AbortOnDropHandle::new(tokio::task::spawn_blocking(move || audio::cut(file, &pieces)));
-    let heard = listen_to_all(rooms, job, lease, cut).await?;
-    let channels = decoding.await.map_err(anyhow::Error::from)?.map_err(unusable)?;
+    let heard = Listener::new(rooms, job, lease).hear_all(cut).await?;
+    let whole = decoding.await.map_err(anyhow::Error::from)?.map_err(unusable)?;
 
     let model = heard.iter().find_map(|piece| piece.answer.usage.model.clone());
     let model = model.unwrap_or_else(|| rooms.settings.transcription_model.clone());
-    let transcript = assemble(&heard, channels);
+    let transcript = assemble(&heard, whole);
     tracing::info!(pieces = heard.len(), segments = transcript.segments.len(), "Recording transcribed.");
     store::summaries::save_transcript(&rooms.db, lease.fence(), job.call_id, job.run, &transcript, &model).await?;
     Ok(Done::then([NewJob::new(ANALYZE, job.call_id, job.run)]))
@@ -54,65 +49,18 @@ pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done,
 fn unusable(error: AudioError) -> StepError {
     match error {
         AudioError::Unsupported(what) => StepError::permanent(
-            "unsupported_audio",
+            FailureClass::UnsupportedAudio,
             format!(
-                "The recording cannot be transcribed: {what}. Listen to it and convert it, or leave the call as it is."
+                "The recording cannot be transcribed: {what}. If others can, it is damaged, and this call stays without a \
+                 transcript; else have the telephone system record another format."
             ),
         ),
         AudioError::Io(error) => StepError::from(anyhow::Error::from(error)),
     }
 }
 
-/// A piece and what was heard in it.
-struct Heard {
-    piece: Piece,
-    answer: SpeechAnswer,
-}
-
-/// Sends the pieces as they are cut, some at a time. After a failure no further piece is sent, but those under way are
-/// awaited and their answers kept: they are paid for.
-async fn listen_to_all(
-    rooms: &Rooms,
-    job: &Job,
-    lease: &Lease,
-    cut: mpsc::Receiver<Piece>,
-) -> Result<Vec<Heard>, StepError> {
-    let failed = AtomicBool::new(false);
-    let pieces = stream::unfold(cut, async |mut cut| Some((cut.recv().await?, cut)));
-    let results: Vec<Result<Heard, StepError>> = pieces
-        .take_while(|_| std::future::ready(!failed.load(Ordering::Relaxed)))
-        .map(|piece| async {
-            let answer = listen(rooms, job, lease, &piece).await;
-            failed.fetch_or(answer.is_err(), Ordering::Relaxed);
-            answer.map(|answer| Heard { piece: piece.without_samples(), answer })
-        })
-        .buffered(PARALLEL_PIECES)
-        .collect()
-        .await;
-    results.into_iter().collect()
-}
-
-/// The words of one piece.
-async fn listen(rooms: &Rooms, job: &Job, lease: &Lease, piece: &Piece) -> Result<SpeechAnswer, StepError> {
-    let wav = Bytes::from(piece.to_wav().map_err(unusable)?);
-    let request =
-        SpeechPiece { wav: wav.clone(), seconds: piece.seconds(), file_name: "piece.wav".to_owned(), language: None };
-    let input = [rooms.settings.transcription_model.as_bytes(), &wav];
-    paid::answer(rooms, job, lease, TRANSCRIBE, &input, rooms.speech.transcribe(request)).await
-}
-
-impl Paid for SpeechAnswer {
-    fn usage(&self) -> &Usage {
-        &self.usage
-    }
-
-    fn request_id(&self) -> Option<&str> {
-        self.request_id.as_deref()
-    }
-}
-
 /// All pieces as one conversation, ordered by time.
-fn assemble(heard: &[Heard], channels: Channels) -> Transcript {
+fn assemble(heard: &[Heard], Whole { channels, ends_early }: Whole) -> Transcript {
     let mut segments: Vec<Segment> = heard
         .iter()
         .flat_map(|heard| {
@@ -132,7 +80,7 @@ fn assemble(heard: &[Heard], channels: Channels) -> Transcript {
     let language = heard.iter().find_map(|heard| heard.answer.language.clone());
     let by_model = !heard.is_empty() && heard.iter().all(|h| !h.answer.segments.is_empty() || h.answer.text.is_empty());
     let timing = if by_model { Timing::Model } else { Timing::Estimated };
-    Transcript { language, timing, segments }
+    Transcript { language, timing, segments, ends_early }
 }
 
 /// The first of two channels is our side (`GoTo` writes what the participant said there), the second the other side.

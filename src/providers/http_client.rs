@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use reqwest::Response;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-use crate::model::{Fault, UpstreamError};
+use crate::model::{FailureClass, Fault, UpstreamError};
 
 /// Longest time to wait for a TCP and TLS handshake.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -91,23 +91,41 @@ pub(super) async fn read_body(mut response: Response, limit: usize) -> Result<By
     Ok(body.freeze())
 }
 
-/// What follows from a request that got no (whole) answer. `who` begins a sentence: "The transcription server".
-pub(super) fn connection_error(error: reqwest::Error, who: &str) -> UpstreamError {
+/// What follows from a request that got no (whole) answer. `who` begins a sentence: "The transcription server"; `address`
+/// is where a person finds its address: `TRANSCRIPTION_BASE_URL`.
+pub(super) fn connection_error(error: reqwest::Error, who: &str, address: &str) -> UpstreamError {
     // The URL may carry a signature in its query.
     let error = error.without_url();
     let cause = root_cause(&error);
     if error.is_builder() {
-        let text = format!("{who} cannot be asked with these settings ({cause}). Check its address and key.");
-        return UpstreamError::new(Fault::Blocked, "not_configured", text).as_no_sign();
+        let text = format!("{who} cannot be asked with these settings ({cause}). Check {address} and its key.");
+        return UpstreamError::new(Fault::Blocked, FailureClass::NotConfigured, text).as_no_sign();
     }
     let (class, text) = if error.is_timeout() {
-        ("timeout", format!("{who} did not answer in time."))
+        (
+            FailureClass::Timeout,
+            format!("{who} did not answer in time. If that goes on, look after it or raise UPSTREAM_TIMEOUT."),
+        )
     } else if error.is_dns() {
-        ("dns", format!("{who} was not found: its name cannot be resolved ({cause})."))
+        (
+            FailureClass::Dns,
+            format!(
+                "{who} was not found: its name cannot be resolved ({cause}). If that goes on, check {address} and the \
+                 DNS of this machine."
+            ),
+        )
     } else if error.is_connect() {
-        ("connect", format!("{who} cannot be reached ({cause})."))
+        (
+            FailureClass::Connect,
+            format!(
+                "{who} cannot be reached ({cause}). If that goes on, check {address} and the network of this machine."
+            ),
+        )
     } else {
-        ("connection_lost", format!("{who} broke off its answer ({cause})."))
+        (
+            FailureClass::ConnectionLost,
+            format!("{who} broke off its answer ({cause}). If that goes on, look after it and the proxies before it."),
+        )
     };
     UpstreamError::new(Fault::Transient, class, text)
 }
@@ -172,8 +190,8 @@ mod tests {
     async fn a_closed_port_is_transient_and_tells_no_query() {
         let url = Loopback::closed_url("/x?signature=secret").await;
         let error = client().unwrap().get(url).send().await.unwrap_err();
-        let error = connection_error(error, "The recording host");
-        assert_eq!((error.fault, error.class), (Fault::Transient, "connect"));
+        let error = connection_error(error, "The recording host", "the address");
+        assert_eq!((error.fault, error.class.as_str()), (Fault::Transient, "connect"));
         assert!(!error.message.contains("secret"), "{}", error.message);
     }
 }

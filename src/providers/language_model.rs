@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 use super::openai_errors::quote;
 use super::openai_server::{ANALYSIS, Answer, Failure, Server, tokens};
 use crate::config::{AnalysisConfig, StructuredOutput, TokenLimitField};
-use crate::model::{Fault, UpstreamError, Usage};
+use crate::model::{FailureClass, Fault, UpstreamError, Usage};
 
+/// What to do about a model that refuses.
+const ANOTHER_MODEL: &str = "Choose another ANALYSIS_MODEL and run the job again, or leave the call as it is.";
 /// How much longer an answer may become when it was cut off.
 const LONGER: u32 = 2;
 
@@ -101,8 +103,11 @@ impl LanguageModel {
             max_tokens = max_tokens.saturating_mul(LONGER);
             cut_off_id = request_id;
         }
-        let text = "The model's answer was cut off twice, also with twice the tokens. Choose another ANALYSIS_MODEL.";
-        Err(UpstreamError::new(Fault::Permanent, "cut_off", text).with_request_id(cut_off_id).with_usage(usage))
+        let text = "The model's answer was cut off twice, also with twice the tokens. Choose another ANALYSIS_MODEL \
+                    and run the job again.";
+        Err(UpstreamError::new(Fault::Permanent, FailureClass::CutOff, text)
+            .with_request_id(cut_off_id)
+            .with_usage(usage))
     }
 
     /// Sends the question, and once more with the other name of the token limit, or with a simpler form of asking for
@@ -175,11 +180,11 @@ impl LanguageModel {
         let choice = &json["choices"][0];
         let finish_reason = choice["finish_reason"].as_str().unwrap_or_default().to_owned();
         if finish_reason == "content_filter" {
-            return Err(refused("The analysis server's content filter stopped the answer.".to_owned()));
+            return Err(refused(format!("The analysis server's content filter stopped the answer. {ANOTHER_MODEL}")));
         }
         if let Some(words) = choice["message"]["refusal"].as_str().filter(|words| !words.is_empty()) {
-            let words = quote(words, sent).map(|words| format!(" It says: \"{words}\"")).unwrap_or_default();
-            return Err(refused(format!("The model refused to analyze the call.{words}")));
+            let words = quote(words, sent).map(|words| format!(" (\"{words}\")")).unwrap_or_default();
+            return Err(refused(format!("The model refused to analyze the call{words}. {ANOTHER_MODEL}")));
         }
         if !choice["message"].is_object() {
             return Err(self.server.bad_answer("without a message"));
@@ -219,7 +224,7 @@ fn message(role: &str, content: &str) -> Value {
 }
 
 fn refused(text: String) -> UpstreamError {
-    UpstreamError::new(Fault::Permanent, "refused", text)
+    UpstreamError::new(Fault::Permanent, FailureClass::Refused, text)
 }
 
 /// A message's content: a string, or at some servers a list of parts.

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::http_client::{bounded_wait, request_id, retry_after};
 use super::openai_server::Names;
-use crate::model::{Fault, UpstreamError, clock};
+use crate::model::{FailureClass, Fault, UpstreamError, clock};
 
 /// Types and codes that mean: there is no money.
 const QUOTA: [&str; 5] = [
@@ -22,6 +22,8 @@ const QUOTA: [&str; 5] = [
     "project_spend_limit_exceeded",
     "organization_usage_limit_exceeded",
 ];
+/// What servers say, in lower case, of audio that is longer than they take.
+const TOO_LONG: [&str; 4] = ["longer than", "too long", "maximum duration", "maximum length"];
 /// Longest quotation from an upstream, in characters.
 const MAX_QUOTE: usize = 200;
 /// A message that repeats this many characters of what we sent may hold a caller's words, and is not quoted.
@@ -70,6 +72,40 @@ impl Refusal {
             && (self.code == "audio_too_short" || self.message.contains("Minimum audio length"))
     }
 
+    /// The audio is more than the server takes at once: too long, too many bytes, or above the account's limit per minute.
+    pub fn is_too_much_audio(&self) -> bool {
+        let message = self.message.to_lowercase();
+        match self.status.as_u16() {
+            413 => true,
+            429 => self.is_about_one_request(),
+            400 | 422 => {
+                self.code == "audio_too_long"
+                    || self.is_about_context()
+                    || TOO_LONG.iter().any(|words| message.contains(words))
+            }
+            _ => false,
+        }
+    }
+
+    /// How much audio the server takes at once, in seconds, if it says so: "... is longer than 1400 seconds".
+    pub fn most_seconds(&self) -> Option<f64> {
+        let (_, rest) = self.message.split_once("longer than ")?;
+        let (number, unit) = rest.split_once(' ')?;
+        number.parse().ok().filter(|seconds| *seconds > 0.0 && unit.starts_with("second"))
+    }
+
+    /// What follows from [`Self::is_too_much_audio`] about audio of so many seconds that is not to be cut any shorter.
+    pub fn into_too_much_audio(self, names: &Names, seconds: f64) -> UpstreamError {
+        let Names { who, base_url, model, .. } = names;
+        let text = format!(
+            "{who} takes this recording in no pieces, however short: {seconds:.1} seconds of it are too much at once (HTTP \
+             {}). Check {model} and the limits of the server at {base_url}, then retry.",
+            self.status.as_u16()
+        );
+        let text = with_quote(text, quote(&self.message, ""));
+        UpstreamError::new(Fault::Permanent, FailureClass::AudioTooLong, text).with_request_id(self.request_id)
+    }
+
     /// The server does not know this request field, so another spelling may do.
     pub fn is_about_field(&self, field: &str) -> bool {
         let unknown = self.code == "unsupported_parameter" || self.message.contains("nsupported parameter");
@@ -87,63 +123,78 @@ impl Refusal {
 
     /// What follows from it. `sent` is the confidential text of the request, which no message may repeat.
     pub fn into_error(self, names: &Names, sent: &str) -> UpstreamError {
-        let (fault, class, sentence) = self.meaning(names);
-        let quote = if self.status == StatusCode::UNAUTHORIZED { None } else { quote(&self.message, sent) };
-        let text = match quote {
-            Some(quote) => format!("{sentence} It says: \"{quote}\""),
-            None => sentence,
-        };
-        UpstreamError::new(fault, class, text).with_request_id(self.request_id)
+        let (fault, class) = self.meaning();
+        UpstreamError::new(fault, class, self.sentence(class, names, sent)).with_request_id(self.request_id)
     }
 
-    fn meaning(&self, names: &Names) -> (Fault, &'static str, String) {
-        let Names { who, base_url, key, model } = names;
+    fn meaning(&self) -> (Fault, FailureClass) {
         let code = self.status.as_u16();
         match code {
-            402 | 403 | 429 if code == 402 || self.is_about_money() => {
-                let text = format!(
-                    "{who} refuses for want of credit (HTTP {code}). Top up the account: the call then goes on by itself at \
-                     the next look, or at once with `goto-automation jobs retry N`."
-                );
-                (Fault::Blocked, "quota", text)
-            }
-            401 => (Fault::Blocked, "key_refused", format!("{who} refuses our key (HTTP 401). Check {key}.")),
-            403 => {
-                let text = format!("{who} does not permit this (HTTP 403). Check the rights of {key} and {model}.");
-                (Fault::Blocked, "not_permitted", text)
-            }
-            404 | 405 | 501 => {
-                let text = format!("{who} has no such model or address (HTTP {code}). Check {model} and {base_url}.");
-                (Fault::Blocked, "not_found", text)
-            }
-            300..=399 => {
-                let text = format!("{who} redirects (HTTP {code}), which is not followed. Check {base_url}.");
-                (Fault::Blocked, "redirected", text)
-            }
-            413 => (Fault::Permanent, "too_large", format!("{who} finds the request too large (HTTP 413).")),
-            429 if self.message.starts_with("Request too large") => {
-                let text = format!("This one request is above the account's limit per minute at {model}'s server.");
-                (Fault::Permanent, "request_too_large", text)
-            }
+            402 | 403 | 429 if code == 402 || self.is_about_money() => (Fault::Blocked, FailureClass::Quota),
+            401 => (Fault::Blocked, FailureClass::KeyRefused),
+            403 => (Fault::Blocked, FailureClass::NotPermitted),
+            404 | 405 | 501 => (Fault::Blocked, FailureClass::NotFound),
+            300..=399 => (Fault::Blocked, FailureClass::Redirected),
+            413 => (Fault::Permanent, FailureClass::TooLarge),
+            429 if self.is_about_one_request() => (Fault::Permanent, FailureClass::RequestTooLarge),
             429 => {
                 let wait = self.retry_after.or_else(|| try_again_in(&self.message));
-                let fault = wait.map_or(Fault::Transient, Fault::RetryAfter);
-                (fault, "rate_limited", format!("{who} asks us to come more slowly (HTTP 429)."))
+                (wait.map_or(Fault::Transient, Fault::RetryAfter), FailureClass::RateLimited)
             }
-            408 | 409 | 425 => (Fault::Transient, "server_error", format!("{who} could not answer (HTTP {code}).")),
-            500..=599 => (Fault::Transient, "server_error", format!("{who} has a problem of its own (HTTP {code}).")),
+            408 | 409 | 425 | 500..=599 => (Fault::Transient, FailureClass::ServerError),
             // The model missed the schema that the server enforces: the next try may hit it.
-            400 if self.code == "json_validate_failed" => {
-                (Fault::Transient, "bad_answer", format!("{who}'s model did not keep to the answer's form."))
-            }
-            _ if self.is_about_context() => {
-                let text = format!(
-                    "The call is too long for the model's context window. Choose a larger {model}, or set ANALYSIS_MAX_INPUT_TOKENS to what it can read."
-                );
-                (Fault::Permanent, "context_too_long", text)
-            }
-            _ => (Fault::Permanent, "bad_request", format!("{who} refuses the request (HTTP {code}).")),
+            400 if self.code == "json_validate_failed" => (Fault::Transient, FailureClass::BadAnswer),
+            _ if self.is_about_context() => (Fault::Permanent, FailureClass::ContextTooLong),
+            _ => (Fault::Permanent, FailureClass::BadRequest),
         }
+    }
+
+    fn sentence(&self, class: FailureClass, names: &Names, sent: &str) -> String {
+        let Names { who, base_url, key, model } = names;
+        let what = match class {
+            FailureClass::Quota => "refuses for want of credit",
+            FailureClass::KeyRefused => "refuses our key",
+            FailureClass::NotPermitted => "does not permit this",
+            FailureClass::NotFound => "has no such model or address",
+            FailureClass::Redirected => "redirects, which is not followed",
+            FailureClass::TooLarge => "finds the request too large",
+            FailureClass::RequestTooLarge => "finds this one request above the account's limit for a minute",
+            FailureClass::RateLimited => "asks us to come more slowly",
+            FailureClass::ServerError => "has a problem of its own",
+            FailureClass::BadAnswer => "says that its model did not keep to the form of the answer",
+            FailureClass::ContextTooLong => "finds the call too long for the context window of its model",
+            _ => "refuses the request",
+        };
+        let remedy = match class {
+            FailureClass::Quota => "Top up the account, or raise its limits.".to_owned(),
+            FailureClass::KeyRefused => format!("Set a valid {key}."),
+            FailureClass::NotPermitted => format!("Check the rights of {key}, and {model}."),
+            FailureClass::NotFound => format!("Check {model} and {base_url}."),
+            FailureClass::Redirected => format!("Check {base_url}."),
+            FailureClass::TooLarge => {
+                "Raise its limit, or that of the proxy before it, and run the job again.".to_owned()
+            }
+            FailureClass::RequestTooLarge => {
+                format!("Raise the limit or choose another {model}, and run the job again.")
+            }
+            FailureClass::RateLimited => {
+                "If that goes on, raise the account's limit or lower WORKER_CONCURRENCY.".to_owned()
+            }
+            FailureClass::ServerError => "If that goes on, look at its status page or log.".to_owned(),
+            FailureClass::BadAnswer => format!("If that goes on, choose another {model}."),
+            FailureClass::ContextTooLong => {
+                format!("Choose another {model} or lower ANALYSIS_MAX_INPUT_TOKENS, and run the job again.")
+            }
+            _ => format!("If other calls go through, it is this call; else check {model} and {base_url}."),
+        };
+        // Some repeat the key that they refuse.
+        let quote = if class == FailureClass::KeyRefused { None } else { quote(&self.message, sent) };
+        let said = quote.map(|quote| format!(": \"{quote}\"")).unwrap_or_default();
+        format!("{who} {what} (HTTP {}{said}). {remedy}", self.status.as_u16())
+    }
+
+    fn is_about_one_request(&self) -> bool {
+        self.message.starts_with("Request too large")
     }
 
     fn is_about_money(&self) -> bool {
@@ -154,6 +205,13 @@ impl Refusal {
         let message = self.message.to_lowercase();
         ["context_length_exceeded", "exceed_context_size_error"].iter().any(|w| self.code == *w || self.kind == *w)
             || ["context window", "context length", "context size"].iter().any(|words| message.contains(words))
+    }
+}
+
+fn with_quote(sentence: String, quote: Option<String>) -> String {
+    match quote {
+        Some(quote) => format!("{sentence} It says: \"{quote}\""),
+        None => sentence,
     }
 }
 

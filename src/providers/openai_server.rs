@@ -9,7 +9,7 @@ use url::Url;
 
 use super::http_client::{BodyError, connection_error, read_body, request_id};
 use super::openai_errors::Refusal;
-use crate::model::{Fault, UpstreamError};
+use crate::model::{FailureClass, Fault, UpstreamError};
 
 /// Longest answer that is read. A call's longest honest answer is a few hundred kilobytes.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -97,7 +97,7 @@ impl Server {
         }
         let Names { who, base_url, key, .. } = self.names;
         let text = format!("{who} is OpenAI's own, and there is no key for it. Set {key}, or another {base_url}.");
-        Err(UpstreamError::new(Fault::Blocked, "not_configured", text).as_no_sign())
+        Err(UpstreamError::new(Fault::Blocked, FailureClass::NotConfigured, text).as_no_sign())
     }
 
     /// A request to the endpoint, with key and time limit; the body is up to the caller.
@@ -111,8 +111,8 @@ impl Server {
 
     /// Sends a request. A repeated one is paid for again.
     pub async fn send(&self, request: RequestBuilder) -> Result<Answer, Failure> {
-        let who = self.names.who;
-        let response = request.send().await.map_err(|error| Failure::Lost(connection_error(error, who)))?;
+        let Names { who, base_url, .. } = self.names;
+        let response = request.send().await.map_err(|error| Failure::Lost(connection_error(error, who, base_url)))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read_body(response, MAX_ANSWER).await;
         if !status.is_success() {
@@ -123,7 +123,7 @@ impl Server {
         let json = match body {
             Ok(body) => serde_json::from_slice(&body).map_err(|_| self.bad_answer("that is not JSON")),
             Err(BodyError::TooLarge) => Err(self.bad_answer("of more than 4 MB")),
-            Err(BodyError::Lost(error)) => Err(connection_error(error, who)),
+            Err(BodyError::Lost(error)) => Err(connection_error(error, who, base_url)),
         };
         match json {
             Ok(json) => Ok(Answer { json, request_id: id }),
@@ -143,7 +143,7 @@ impl Server {
     pub fn bad_answer(&self, what: &str) -> UpstreamError {
         let Names { who, base_url, .. } = self.names;
         let text = format!("{who} gave an answer {what}. If that goes on, check {base_url}.");
-        UpstreamError::new(Fault::Transient, "bad_answer", text)
+        UpstreamError::new(Fault::Transient, FailureClass::BadAnswer, text)
     }
 }
 
@@ -184,7 +184,7 @@ mod tests {
         let configured = server(base_url, key).configured();
         assert_eq!(configured.is_ok(), expected);
         if let Err(error) = configured {
-            assert_eq!((error.fault, error.class), (Fault::Blocked, "not_configured"));
+            assert_eq!((error.fault, error.class.as_str()), (Fault::Blocked, "not_configured"));
             assert!(error.message.contains("OPENAI_API_KEY"));
         }
     }
@@ -193,6 +193,6 @@ mod tests {
     async fn a_key_that_no_header_can_carry_waits_for_a_person() {
         let server = server("http://127.0.0.1:9/v1", Some("a\nb"));
         let Err(Failure::Lost(error)) = server.send(server.post()).await else { panic!("it was sent") };
-        assert_eq!((error.fault, error.class), (Fault::Blocked, "not_configured"));
+        assert_eq!((error.fault, error.class.as_str()), (Fault::Blocked, "not_configured"));
     }
 }

@@ -55,6 +55,20 @@ pub struct SpeechAnswer {
     pub raw: Value,
 }
 
+/// Why a piece was not transcribed.
+#[derive(Debug)]
+pub enum SpeechError {
+    /// It is more than the server takes at once; shorter pieces may do.
+    TooMuch {
+        /// How many seconds it takes, if it says so.
+        most_seconds: Option<f64>,
+        /// What follows when the piece is not to be cut any shorter.
+        error: UpstreamError,
+    },
+    /// Anything else.
+    Other(UpstreamError),
+}
+
 /// Words with times, in milliseconds from the start of the piece.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimedText {
@@ -87,11 +101,11 @@ impl Speech {
     }
 
     /// The words in a piece. A repeated request is paid for again: keep the answer before acting on it.
-    pub async fn transcribe(&self, piece: SpeechPiece) -> Result<SpeechAnswer, UpstreamError> {
-        self.is_configured()?;
+    pub async fn transcribe(&self, piece: SpeechPiece) -> Result<SpeechAnswer, SpeechError> {
+        self.is_configured().map_err(SpeechError::Other)?;
         let request = self.server.post().multipart(self.form(&piece));
         match self.server.send(request).await {
-            Ok(answer) => self.read(answer, piece.seconds),
+            Ok(answer) => self.read(answer, piece.seconds).map_err(SpeechError::Other),
             Err(Failure::Refused(refusal)) if refusal.is_audio_too_short() => Ok(SpeechAnswer {
                 text: String::new(),
                 language: None,
@@ -100,7 +114,11 @@ impl Speech {
                 request_id: refusal.request_id(),
                 raw: Value::Null,
             }),
-            Err(failure) => Err(self.server.error(failure, "")),
+            Err(Failure::Refused(refusal)) if refusal.is_too_much_audio() => Err(SpeechError::TooMuch {
+                most_seconds: refusal.most_seconds(),
+                error: refusal.into_too_much_audio(&TRANSCRIPTION, piece.seconds),
+            }),
+            Err(failure) => Err(SpeechError::Other(self.server.error(failure, ""))),
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::control::Controls;
 use super::job::Job;
 use super::lease::{End, Held, Lane, Lease};
 use super::link::Link;
@@ -29,6 +30,7 @@ pub(super) struct Claimer {
     pub(super) lease: Duration,
     pub(super) lanes: Vec<(Arc<Lane>, UnboundedSender<Task<Job>>)>,
     pub(super) wake: Arc<Notify>,
+    pub(super) controls: Controls,
     pub(super) held: Arc<Held>,
     pub(super) ends: UnboundedSender<End>,
     pub(super) stop: CancellationToken,
@@ -42,6 +44,10 @@ impl Claimer {
         while !self.stop.is_cancelled() {
             // Handlers free their slots one by one: let those that are about to end do so, and claim once for all.
             tokio::task::yield_now().await;
+            // Where it fails the link has paused already.
+            if !self.controls.look(&mut self.link, self.lanes.iter().map(|(lane, _)| lane.as_ref())).await {
+                continue;
+            }
             let due = Instant::now() >= next_look;
             let wanted: Vec<usize> = (0..self.lanes.len())
                 .filter(|&i| self.lanes[i].0.free() > 0 && (self.lanes[i].0.take_mark() || due))
@@ -51,7 +57,7 @@ impl Claimer {
                 tokio::select! {
                     () = self.stop.cancelled() => break,
                     () = self.wake.notified() => {}
-                    () = sleep_until(sleep) => {}
+                    () = sleep_until(sleep.min(self.controls.next_look())) => {}
                 }
                 continue;
             }
@@ -144,10 +150,10 @@ async fn claim(
             WHERE id = ANY (ARRAY (SELECT id FROM pick))
             RETURNING id, step, call_id, target, run, starts, attempts, waits, priority, run_at
         )
-        SELECT id, step, call_id, target, run, starts, attempts, waits, NULL::float8 AS "until_next"
+        SELECT id, step, call_id, target, run, priority, starts, attempts, waits, NULL::float8 AS "until_next"
         FROM (SELECT * FROM taken ORDER BY priority DESC, run_at, id) t
         UNION ALL
-        SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, extract(epoch FROM min(soon.run_at) - now())::float8
+        SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, extract(epoch FROM min(soon.run_at) - now())::float8
         FROM want CROSS JOIN LATERAL (
             SELECT run_at FROM jobs
             WHERE state = 'available' AND jobs.step = want.step AND priority = 0 AND run_at > now()
@@ -169,6 +175,7 @@ async fn claim(
                 call_id: CallId(call_id),
                 target: row.target,
                 run: row.run.unwrap_or(1),
+                priority: row.priority.unwrap_or(0),
                 attempt: row.starts.unwrap_or(1),
                 attempts: row.attempts.unwrap_or(1),
                 waits: row.waits.unwrap_or(0),
@@ -194,7 +201,8 @@ async fn give_back(db: &mut PgConnection, token: i64) -> Result<(), sqlx::Error>
     Ok(())
 }
 
-/// Puts jobs into the queue, in the caller's transaction. A job that exists already is left as it is.
+/// Puts jobs into the queue, in the caller's transaction. A job that exists already, if only in the history, is left as
+/// it is.
 pub async fn enqueue(db: &mut PgConnection, jobs: &[super::NewJob]) -> Result<(), sqlx::Error> {
     let steps: Vec<String> = jobs.iter().map(|job| job.step.to_owned()).collect();
     let calls: Vec<Uuid> = jobs.iter().map(|job| job.call_id.0).collect();
@@ -204,6 +212,11 @@ pub async fn enqueue(db: &mut PgConnection, jobs: &[super::NewJob]) -> Result<()
     sqlx::query!(
         "INSERT INTO jobs (step, call_id, target, run, critical)
          SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::int[], $5::bool[])
+             AS n (step, call_id, target, run, critical)
+         WHERE NOT EXISTS (
+             SELECT 1 FROM jobs_history h WHERE h.call_id = n.call_id AND h.run = n.run AND h.step = n.step
+                 AND coalesce(h.target, '00000000-0000-0000-0000-000000000000')
+                     = coalesce(n.target, '00000000-0000-0000-0000-000000000000'))
          ON CONFLICT DO NOTHING",
         &steps,
         &calls,

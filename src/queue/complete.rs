@@ -15,6 +15,7 @@ use tracing::Instrument;
 
 use super::job::{Done, Failure, Job, StepError};
 use super::lease::Lease;
+use crate::model::FailureClass;
 
 /// Wraps every worker's service.
 #[derive(Debug, Clone, Copy)]
@@ -86,14 +87,18 @@ async fn conduct(handler: impl Future<Output = Result<Done, BoxDynError>>, lease
             lease.fail("retry", error);
         }
         Ok(Err(panic)) => {
-            let message = format!("The step panicked: {}", panic_text(panic.as_ref()));
+            let message =
+                format!("The step hit a bug ({}). Please report it with the call's id.", panic_text(panic.as_ref()));
             tracing::error!(%message, "Step panicked.");
-            lease.fail("panic", StepError::Retry(Failure { class: "panic", message }));
+            lease.fail("panic", StepError::Retry(Failure { class: FailureClass::Panic, message }));
         }
         Err(_) => {
-            let message = format!("The step did not end within {} s and was stopped.", max_run.as_secs_f64());
+            let message = format!(
+                "The step did not end within {} s and was stopped. If calls may take so long, raise STEP_MAX_RUN.",
+                max_run.as_secs_f64()
+            );
             tracing::warn!(%message, "Step timed out.");
-            lease.fail("timeout", StepError::Retry(Failure { class: "timeout", message }));
+            lease.fail("timeout", StepError::Retry(Failure { class: FailureClass::StepTimeout, message }));
         }
     }
 }
@@ -101,21 +106,21 @@ async fn conduct(handler: impl Future<Output = Result<Done, BoxDynError>>, lease
 fn report(error: &StepError, lease: &Lease) {
     match error {
         StepError::Permanent(failure) => {
-            tracing::error!(class = failure.class, reason = %failure.message, "Step failed for good.");
+            tracing::error!(class = %failure.class, reason = %failure.message, "Step failed for good.");
         }
         StepError::Retry(failure) => {
             let left = lease.policy().max_attempts - lease.job().attempts;
-            tracing::warn!(class = failure.class, reason = %failure.message, attempts_left = left, "Step failed.");
+            tracing::warn!(class = %failure.class, reason = %failure.message, attempts_left = left, "Step failed.");
         }
         StepError::RetryAfter(delay, failure) => {
-            tracing::info!(class = failure.class, reason = %failure.message, seconds = delay.as_secs(), "Step waits.");
+            tracing::info!(class = %failure.class, reason = %failure.message, seconds = delay.as_secs(), "Step waits.");
         }
         StepError::Wait { reason, .. } => {
-            tracing::info!(class = reason.class, reason = %reason.message, "Step waits.");
+            tracing::info!(class = %reason.class, reason = %reason.message, "Step waits.");
         }
         // What they all wait for was told once.
         StepError::WaitFor { what, reason, .. } => {
-            tracing::debug!(what, class = reason.class, reason = %reason.message, "Step waits with others.");
+            tracing::debug!(what, class = reason.class.as_str(), reason = %reason.message, "Step waits with others.");
         }
     }
 }
@@ -123,16 +128,15 @@ fn report(error: &StepError, lease: &Lease) {
 fn into_step_error(error: BoxDynError) -> StepError {
     match error.downcast::<StepError>() {
         Ok(error) => *error,
-        Err(other) => StepError::Retry(Failure { class: "internal", message: other.to_string() }),
+        Err(other) => StepError::Retry(Failure::unforeseen(&other.to_string())),
     }
 }
 
+/// What a panic says, without what it quotes: that may be words of a transcript.
 fn panic_text(panic: &(dyn Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let parts = text.unwrap_or("no message").split(['`', '"']).enumerate();
+    parts.map(|(index, part)| if index % 2 == 0 { part } else { "..." }).collect()
 }
 
 /// A worker that is dropped takes its handlers with it; their leases are then given back.
@@ -141,5 +145,19 @@ struct AbortOnDrop(JoinHandle<()>);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_repeats_no_word_of_a_transcript() {
+        let told = |act: fn()| panic_text(std::panic::catch_unwind(act).unwrap_err().as_ref());
+        let text = told(|| assert!(!"Grüße an Alma".split_at(3).0.is_empty()));
+        assert!(!text.contains("Alma") && text.len() > 10, "{text}");
+        assert_eq!(told(|| panic!("the step panics")), "the step panics");
+        assert_eq!(told(|| std::panic::panic_any(7)), "no message");
     }
 }

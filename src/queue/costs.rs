@@ -64,9 +64,9 @@ pub async fn costs_of_calls(db: &PgPool, calls: &[Uuid]) -> Result<HashMap<Uuid,
                SELECT call_id, step, started_at, outcome = 'completed' AS completed, cost_micro_units AS cost,
                       CASE WHEN cost_micro_units IS NULL THEN model END AS unknown,
                       input_tokens + output_tokens + audio_seconds > 0 AS measured
-               FROM job_attempts WHERE call_id = ANY ($1)
+               FROM every_job_attempt WHERE call_id = ANY ($1)
            )
-           SELECT call_id, step, completed AS "completed!",
+           SELECT call_id AS "call_id!", step AS "step!", completed AS "completed!",
                   CASE WHEN bool_and(cost IS NOT NULL) THEN sum(cost)::bigint END AS micro_units,
                   coalesce(array_agg(DISTINCT unknown) FILTER (WHERE unknown IS NOT NULL AND measured), '{}')
                       AS "unpriced!",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::model::{CallId, Fault, JobId, UpstreamError, database_is_away};
+use crate::model::{CallId, FailureClass, Fault, JobId, UpstreamError, database_is_away};
 
 /// A job to be made. Enqueued once per `(call, run, step, target)`: a repeat is ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Job {
     pub target: Option<Uuid>,
     /// Run of the pipeline.
     pub run: i32,
+    /// Higher goes first; the jobs that follow have it too.
+    pub priority: i16,
     /// Number of this start, from 1, over the job's whole life.
     pub attempt: i32,
     /// Attempts used, this one included; compared with [`StepPolicy::max_attempts`].
@@ -84,10 +86,19 @@ impl Done {
 /// What went wrong, in a word for filters and a sentence for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Short stable word: `timeout`, `bad_answer`, `internal`, ...
-    pub class: &'static str,
+    /// What kind of trouble.
+    pub class: FailureClass,
     /// What happened and what to do.
     pub message: String,
+}
+
+impl Failure {
+    /// An error for which nobody has found a class and a sentence.
+    pub(super) fn unforeseen(error: &str) -> Self {
+        let message =
+            format!("The step met an unforeseen error ({error}). If that goes on, report it with the call's id.");
+        Self { class: FailureClass::Internal, message }
+    }
 }
 
 /// How a step ended when it did not end well. It says what happens next; nobody matches on texts.
@@ -154,7 +165,7 @@ impl StepError {
     }
 
     /// A permanent failure with the given class and sentence.
-    pub fn permanent(class: &'static str, message: impl Into<String>) -> Self {
+    pub fn permanent(class: FailureClass, message: impl Into<String>) -> Self {
         Self::Permanent(Failure { class, message: message.into() })
     }
 }
@@ -166,7 +177,7 @@ fn rung(ladder: &[u64], waits: i32) -> Duration {
 
 impl From<anyhow::Error> for StepError {
     fn from(error: anyhow::Error) -> Self {
-        Self::Retry(Failure { class: "internal", message: format!("{error:#}") })
+        Self::Retry(Failure::unforeseen(&format!("{error:#}")))
     }
 }
 
@@ -176,7 +187,15 @@ const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 impl From<sqlx::Error> for StepError {
     fn from(error: sqlx::Error) -> Self {
         let away = database_is_away(&error);
-        let failure = Failure { class: "database", message: format!("The database did not do it: {error}") };
+        let (what, then) = if away {
+            ("does not answer", "look after PostgreSQL and DATABASE_URL")
+        } else {
+            ("refused a query", "report it with the call's id: it is a bug")
+        };
+        let failure = Failure {
+            class: FailureClass::Database,
+            message: format!("The database {what} ({error}). If that goes on, {then}."),
+        };
         if away { Self::RetryAfter(DATABASE_PAUSE, failure) } else { Self::Retry(failure) }
     }
 }
@@ -252,6 +271,14 @@ pub struct JobRow {
     pub created_at: DateTime<Utc>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
+    /// Higher goes first; 0 unless an operator said otherwise.
+    pub priority: i16,
+    /// Since when its step is paused, if that is what keeps it from being taken.
+    pub paused_at: Option<DateTime<Utc>>,
+    /// Who paused it.
+    pub paused_by: Option<String>,
+    /// Why.
+    pub pause_reason: Option<String>,
 }
 
 /// One attempt's row, for people.
@@ -269,7 +296,7 @@ pub struct AttemptRow {
     pub started_at: DateTime<Utc>,
     /// Ended, or found to be lost.
     pub ended_at: DateTime<Utc>,
-    /// `completed`, `retry`, `waiting`, `failed`, `timeout`, `panic`, `given_back`, `lost`.
+    /// `completed`, `retry`, `waiting`, `failed`, `timeout`, `panic`, `given_back`, `lost`, `cancelled`.
     pub outcome: String,
     /// Short word of the error.
     pub error_class: Option<String>,

@@ -39,6 +39,8 @@ struct Notes {
 pub(super) struct End {
     pub(super) fence: Fence,
     pub(super) step: &'static str,
+    /// Of the job, and so of those that follow.
+    pub(super) priority: i16,
     pub(super) verdict: Verdict,
     pub(super) request_id: Option<String>,
     pub(super) bill: Bill,
@@ -86,7 +88,8 @@ pub(super) enum Verdict {
 /// The slots of one step in this process.
 pub(super) struct Lane {
     pub(super) policy: StepPolicy,
-    pub(super) slots: usize,
+    /// As operators and settings say now; none while the step is paused, and until that is known.
+    slots: AtomicUsize,
     /// Factor on our own delays (`RETRY_SCALE`).
     pub(super) retry_scale: f64,
     /// What paid upstreams cost.
@@ -99,12 +102,20 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(policy: StepPolicy, retry_scale: f64, prices: Arc<PriceList>, wake: Arc<Notify>) -> Self {
-        let slots = policy.concurrency;
-        Self { policy, slots, retry_scale, prices, busy: AtomicUsize::new(0), dirty: AtomicBool::new(true), wake }
+        let (slots, busy) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { policy, slots, retry_scale, prices, busy, dirty: AtomicBool::new(true), wake }
     }
 
+    /// None are free where more jobs run than there are slots now: those go on.
     pub(super) fn free(&self) -> usize {
-        self.slots.saturating_sub(self.busy.load(Ordering::Acquire))
+        self.slots.load(Ordering::Acquire).saturating_sub(self.busy.load(Ordering::Acquire))
+    }
+
+    /// From now on so many jobs at the same time.
+    pub(super) fn set_slots(&self, slots: usize) {
+        if self.slots.swap(slots, Ordering::AcqRel) < slots {
+            self.mark();
+        }
     }
 
     pub(super) fn mark(&self) {
@@ -200,8 +211,9 @@ impl Inner {
         let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let bill = Bill::new(&notes.used, &self.lane.prices);
         let (fence, step, request_id) = (self.fence, self.lane.policy.name, notes.request_id);
+        let priority = self.job.priority;
         // The writer outlives every lease; where it is gone the process ends, and the lease runs out.
-        let _ = self.ends.send(End { fence, step, verdict, request_id, bill });
+        let _ = self.ends.send(End { fence, step, priority, verdict, request_id, bill });
     }
 }
 

@@ -11,7 +11,11 @@
 //! | `wake` | LISTEN, NOTIFY, and waking within the process |
 //! | `workers` | all of these around apalis's monitor, from start to stop |
 //! | `waiters` | let those go that wait for the same thing |
-//! | `admin` | the operator's hand |
+//! | `control` | pauses and limits of steps, and how claimers hear of them |
+//! | `acts` | the operator's hand: run again, cancel, put first, one or all that match |
+//! | `archive` | finished jobs leave the hot tables by age |
+//! | `admin` | jobs and attempts as people see them, history included |
+//! | `stats` | how the queue stands, step by step |
 //! | `costs` | what calls have cost, failed attempts apart |
 //!
 //! # What each promise rests on
@@ -25,31 +29,38 @@
 //!
 //! The database's clock decides everything; a worker's clock decides nothing.
 
+mod acts;
 mod admin;
+mod archive;
 mod backend;
 mod claim;
 mod complete;
+mod control;
 mod costs;
 mod job;
 mod lease;
 mod link;
 mod renew;
+mod stats;
 mod sweep;
 mod waiters;
 mod wake;
 mod workers;
 mod writer;
 
-pub use admin::{
-    JobFilter, Retried, Standing, attempts_of_call, attempts_of_job, cancel_open_of_call, hold_call, list, retry, show,
-    standing, was_lost,
+pub use acts::{
+    Act, BATCH, Chosen, Lot, Retried, Touched, WhyNot, act, cancel_open_of_call, choose, choose_these, hold_call, lots,
+    retry, why_not,
 };
+pub use admin::{JobFilter, attempts_of_call, attempts_of_job, list, show, was_lost};
 pub use claim::enqueue;
+pub use control::{StepControl, controls, limit, pause, resume};
 pub use costs::{CallCost, Cost, StepCost, costs_of_calls};
 pub use job::{
     AttemptRow, Backoff, Done, Failure, Job, JobRow, NOT_READY_DEADLINE, NewJob, PAUSED_DEADLINE, StepError, StepPolicy,
 };
 pub use lease::Lease;
+pub use stats::{LastHour, OutcomeCount, Pause, Standing, StepStats, standing, stats};
 pub use waiters::{Turns, hasten, release};
 pub use wake::Waker;
 pub use workers::{Handler, WorkerSettings, Workers};

@@ -51,10 +51,10 @@ async fn renew(db: &mut PgConnection, fences: &[Fence], lease: Duration) -> Resu
     let rows = sqlx::query!(
         r#"
         WITH l AS MATERIALIZED (
-            SELECT j.id, j.lease_token FROM jobs j
-            JOIN unnest($1::bigint[], $2::bigint[]) AS t (id, token) ON j.id = t.id
-            WHERE j.lease_token = t.token
-            ORDER BY j.id FOR UPDATE OF j
+            SELECT j.id, j.lease_token
+            FROM (SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS t (id, token) ORDER BY id) t
+            CROSS JOIN LATERAL (
+                SELECT id, lease_token FROM jobs WHERE jobs.id = t.id AND jobs.lease_token = t.token FOR UPDATE) j
         )
         UPDATE jobs j SET lease_until = now() + make_interval(secs => $3)
         FROM l WHERE j.id = l.id RETURNING j.id, l.lease_token AS "token!"

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::job::StepPolicy;
 use super::link::Link;
 use super::wake::Waker;
+use crate::model::FailureClass;
 
 pub(super) struct Sweeper {
     pub(super) link: Link,
@@ -129,8 +130,9 @@ async fn rescue(
             INSERT INTO job_attempts (job_id, attempt, call_id, step, worker, token, started_at, ended_at, outcome,
                 error_class, message, cost_micro_units)
             -- What it had paid for and stored is counted by the attempt that finds it.
-            SELECT id, starts, call_id, step, worker, token, claimed_at, now(), 'lost', 'lost',
-                   'The worker died or froze in the middle of the step.', 0
+            SELECT id, starts, call_id, step, worker, token, claimed_at, now(), 'lost',
+                   CASE WHEN poison THEN $10::text ELSE $9::text END,
+                   'The worker died or froze in the middle of the step. If that goes on, look at its log.', 0
             FROM verdict ON CONFLICT (job_id, attempt) DO NOTHING
         )
         UPDATE jobs j SET
@@ -138,9 +140,10 @@ async fn rescue(
             crashes = j.crashes + 1,
             waits = 0, waiting_since = NULL,
             run_at = CASE WHEN v.poison OR v.spent THEN j.run_at ELSE now() + make_interval(secs => v.delay) END,
-            reason = CASE WHEN v.poison THEN 'poison: its worker died ' || (j.crashes + 1)
-                              || ' times in a row while working on it. Nothing was lost; look at the worker''s log, then retry the job.'
-                          WHEN v.spent THEN 'The last attempt ended with the death of its worker.'
+            reason = CASE WHEN v.poison THEN 'poison: its worker died or froze ' || (j.crashes + 1)
+                              || ' times in a row while working on it. Nothing was lost: look at the worker''s log, then run the job again.'
+                          WHEN v.spent THEN 'Its worker died or froze in the last attempt. Nothing was lost: '
+                              || 'look at the worker''s log, then run the job again.'
                           ELSE 'The worker died or froze in the middle of the step; another one takes over.' END,
             lease_token = NULL, lease_until = NULL,
             finished_at = CASE WHEN v.poison OR v.spent THEN now() END
@@ -154,7 +157,9 @@ async fn rescue(
         &terms.max_attempts,
         lease.as_secs_f64(),
         poison_limit,
-        asked_at
+        asked_at,
+        FailureClass::Lost.as_str(),
+        FailureClass::Poison.as_str()
     )
     .fetch_all(db)
     .await

@@ -2,6 +2,7 @@
 //! take a database-wide lock at commit; notices are gathered and sent after commit, one round trip at a time.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::lease::Lane;
 use super::link::Link;
 
-const CHANNEL: &str = "goto_automation_jobs";
+/// A notice names the steps that have work, separated by commas; an empty one means that anything may have changed.
+pub(super) const CHANNEL: &str = "goto_automation_jobs";
 /// A listener whose connection died silently would listen for ever: it is asked this often whether it still lives.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_LIMIT: Duration = Duration::from_secs(5);
@@ -27,6 +29,8 @@ struct Shared {
     lanes: RwLock<HashMap<&'static str, Arc<Lane>>>,
     pending: Mutex<BTreeSet<String>>,
     news: Notify,
+    /// Counted up whenever operators may have said something.
+    controls: AtomicU64,
 }
 
 impl Waker {
@@ -54,8 +58,16 @@ impl Waker {
         self.0.lanes.write().unwrap_or_else(PoisonError::into_inner).insert(lane.policy.name, lane.clone());
     }
 
-    /// Marks the named steps, or all of them when the text is empty, as after a time without a listener.
+    /// Changes whenever operators may have said something.
+    pub(super) fn news_of_controls(&self) -> u64 {
+        self.0.controls.load(Ordering::Acquire)
+    }
+
+    /// Marks the named steps, or everything when the text is empty, as after a time without a listener.
     fn mark_here(&self, steps: &str) {
+        if steps.is_empty() {
+            self.0.controls.fetch_add(1, Ordering::AcqRel);
+        }
         for (name, lane) in self.0.lanes.read().unwrap_or_else(PoisonError::into_inner).iter() {
             if steps.is_empty() || steps.split(',').any(|step| step == *name) {
                 lane.mark();
@@ -72,6 +84,9 @@ impl Waker {
                 () = self.0.news.notified() => {}
             }
             let steps = std::mem::take(&mut *self.0.pending.lock().unwrap_or_else(PoisonError::into_inner));
+            if steps.is_empty() {
+                continue;
+            }
             let payload = steps.into_iter().collect::<Vec<_>>().join(",");
             // A lost notice costs a second at most, so it is not repeated.
             let _ = link

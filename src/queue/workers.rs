@@ -12,8 +12,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::archive::Archivist;
 use super::backend::StepBackend;
 use super::claim::Claimer;
+use super::control::Controls;
 use super::job::{Done, Job, StepError, StepPolicy};
 use super::lease::{Held, Lane, Lease};
 use super::link::Link;
@@ -25,6 +27,11 @@ use crate::model::PriceList;
 
 /// How long the last ends may take to reach the database at a stop; past it their leases run out.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
+
+/// How the queue's statements are planned (ADR 0001): once, because a plan of its own for each execution costs more than
+/// it gives; and never so that the table is scanned, which looks cheap to a plan that is made while it is empty.
+const PLANS: [(&str, &str); 4] =
+    [("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off"), ("enable_mergejoin", "off"), ("jit", "off")];
 
 /// What does a step's work. A second run of the same job must be harmless: every kill can cause one.
 #[async_trait]
@@ -48,6 +55,8 @@ pub struct WorkerSettings {
     pub retry_scale: f64,
     /// What paid upstreams cost.
     pub prices: Arc<PriceList>,
+    /// How long finished jobs stay in the hot tables.
+    pub history_after: Duration,
 }
 
 /// The workers of one process. Register the steps, then [`run`](Self::run).
@@ -71,7 +80,7 @@ impl Workers {
         Self { options, listen_options, waker, settings, steps: Vec::new(), known: Vec::new() }
     }
 
-    /// Works on a step, with `policy.concurrency` slots.
+    /// Works on a step, with `policy.concurrency` slots unless operators say otherwise.
     #[must_use]
     pub fn step(mut self, policy: StepPolicy, handler: Arc<dyn Handler>) -> Self {
         self.known.push(policy);
@@ -111,19 +120,18 @@ impl Workers {
             monitor = register(monitor, format!("{worker}/{}", policy.name), StepBackend::new(to_run), handler.clone());
         }
 
-        tasks.spawn(self.waker.clone().listen(self.listen_options.clone(), quit.clone()));
-        tasks.spawn(self.renewer(&held, &quit).run());
-        tasks.spawn(self.sweeper(&quit).run());
+        self.keep_house(&tasks, &held, &quit);
         let writer = tokio::spawn(
             Writer { link: self.link("writer"), ends: ends_to_write, held: held.clone(), waker: self.waker.clone() }
                 .run(),
         );
         let claimer = Claimer {
-            link: self.link("claimer"),
+            link: self.claiming_link(),
             worker: worker.clone(),
             lease: self.settings.lease,
             lanes,
             wake,
+            controls: Controls::new(self.waker.clone()),
             held: held.clone(),
             ends,
             stop: stop.clone(),
@@ -154,6 +162,14 @@ impl Workers {
         drained.map(|_| ())
     }
 
+    /// Starts all that goes on until `quit`, whatever is claimed or ends.
+    fn keep_house(&self, tasks: &TaskTracker, held: &Arc<Held>, quit: &CancellationToken) {
+        tasks.spawn(self.waker.clone().listen(self.listen_options.clone(), quit.clone()));
+        tasks.spawn(self.renewer(held, quit).run());
+        tasks.spawn(self.sweeper(quit).run());
+        tasks.spawn(self.archivist(quit).run());
+    }
+
     fn names(&self) -> String {
         self.steps
             .iter()
@@ -163,8 +179,13 @@ impl Workers {
     }
 
     fn link(&self, task: &'static str) -> Link {
-        // A claim or completion with its own plan each time costs more than the generic one gives away (ADR 0001).
-        Link::new(self.options.clone().options([("plan_cache_mode", "force_generic_plan")]), task)
+        Link::new(self.options.clone().options(PLANS), task)
+    }
+
+    /// A claim need not wait for the disk: its token is random and comes never again, so that one which a crash of the
+    /// server undoes leaves a worker whose every write is refused, and whatever it wrote before has made the claim durable.
+    fn claiming_link(&self) -> Link {
+        Link::new(self.options.clone().options(PLANS).options([("synchronous_commit", "off")]), "claimer")
     }
 
     fn renewer(&self, held: &Arc<Held>, quit: &CancellationToken) -> Renewer {
@@ -182,6 +203,11 @@ impl Workers {
             waker: self.waker.clone(),
             stop: quit.clone(),
         }
+    }
+
+    fn archivist(&self, quit: &CancellationToken) -> Archivist {
+        let link = Link::new(self.options.clone(), "archivist");
+        Archivist { link, keep: self.settings.history_after, stop: quit.clone() }
     }
 }
 

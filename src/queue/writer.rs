@@ -12,12 +12,10 @@ use super::job::Failure;
 use super::lease::{Bill, End, Held, Verdict};
 use super::link::{Link, is_data_error};
 use super::wake::Waker;
-use crate::model::Fence;
+use crate::model::{FailureClass, Fence};
 
 /// Most ends in one statement.
 const BATCH: usize = 500;
-/// Class of the failure that takes the place of an end which the database refuses.
-const UNSTORABLE: &str = "unstorable";
 
 pub(super) struct Writer {
     pub(super) link: Link,
@@ -67,15 +65,17 @@ impl Writer {
             return vec![ends, rest];
         }
         let end = &mut ends[0];
-        if matches!(&end.verdict, Verdict::Fail { failure, .. } if failure.class == UNSTORABLE) {
+        if matches!(&end.verdict, Verdict::Fail { failure, .. } if failure.class == FailureClass::Unstorable) {
             tracing::error!(%error, step = end.step, job_id = end.fence.job_id.0,
                 "The database refuses even the failure of a step; its lease is left to run out.");
             self.held.leave([end.fence]);
             return Vec::new();
         }
         tracing::error!(%error, step = end.step, job_id = end.fence.job_id.0, "The database refused the end of a step.");
-        let message = "The step's outcome could not be stored. This is a bug; please report it.".to_owned();
-        end.verdict = Verdict::Fail { outcome: "failed", failure: Failure { class: UNSTORABLE, message } };
+        let message =
+            "The step's outcome could not be stored. This is a bug: please report it with the call's id.".to_owned();
+        end.verdict =
+            Verdict::Fail { outcome: "failed", failure: Failure { class: FailureClass::Unstorable, message } };
         (end.request_id, end.bill) = (None, Bill::default());
         vec![ends]
     }
@@ -147,6 +147,7 @@ struct NextColumns {
     targets: Vec<Option<Uuid>>,
     runs: Vec<i32>,
     critical: Vec<bool>,
+    priorities: Vec<i16>,
 }
 
 fn columns(ends: &[End]) -> (Columns, NextColumns) {
@@ -167,7 +168,7 @@ fn columns(ends: &[End]) -> (Columns, NextColumns) {
         c.outcomes.push(outcome(&end.verdict).to_owned());
         c.delays.push(delay);
         c.deadlines.push(deadline);
-        c.classes.push(failure.map(|failure| failure.class.to_owned()));
+        c.classes.push(failure.map(|failure| failure.class.to_string()));
         c.messages.push(failure.map(|failure| clean(&failure.message)));
         c.request_ids.push(end.request_id.as_deref().map(clean));
         c.models.push(end.bill.usage.model.as_deref().map(clean));
@@ -189,6 +190,7 @@ fn columns(ends: &[End]) -> (Columns, NextColumns) {
             n.targets.push(job.target);
             n.runs.push(job.run);
             n.critical.push(job.critical);
+            n.priorities.push(end.priority);
         }
     }
     (c, n)
@@ -212,18 +214,28 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
         WITH e AS (
             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::float8[], $6::float8[],
                 $7::text[], $8::text[], $9::uuid[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::float8[],
-                $15::bigint[], $23::text[])
+                $15::bigint[], $24::text[])
             AS t (id, token, state, outcome, delay, deadline, class, message, result, request_id, model, input_tokens,
                 output_tokens, audio_seconds, cost, waits_for)
         ),
-        -- No "state = 'running'" here: it would walk the dead entries of that partial index for each row (ADR 0001).
+        -- Looked up one by one, by id alone: a join may scan the table under a plan that was made while it was small, and
+        -- "state = 'running'" would walk the dead entries of that partial index for each row (ADR 0001).
         l AS MATERIALIZED (
-            SELECT e.*, j.worker, j.claimed_at, j.starts, j.call_id, j.step,
+            SELECT e.*, j.worker, j.claimed_at, j.starts, j.call_id, j.run, j.step,
                    e.deadline IS NOT NULL
                        AND now() - coalesce(j.waiting_since, now()) >= make_interval(secs => e.deadline) AS overdue
-            FROM jobs j JOIN e ON j.id = e.id
-            WHERE j.lease_token = e.token
-            ORDER BY j.id FOR UPDATE OF j
+            FROM (SELECT * FROM e ORDER BY id) e CROSS JOIN LATERAL (
+                SELECT * FROM jobs WHERE jobs.id = e.id AND jobs.lease_token = e.token FOR UPDATE) j
+        ),
+        n AS (
+            -- None of them can be in the history: a run goes there as a whole, and a job of this one is not finished.
+            INSERT INTO jobs (step, call_id, target, run, critical, priority)
+            SELECT x.step, x.call_id, x.target, x.run, x.critical, x.priority
+            FROM unnest($16::bigint[], $17::bigint[], $18::text[], $19::uuid[], $20::uuid[], $21::int[], $22::bool[],
+                $23::smallint[])
+                AS x (owner, token, step, call_id, target, run, critical, priority)
+            WHERE (x.owner, x.token) IN (SELECT id, token FROM l)
+            ON CONFLICT DO NOTHING RETURNING call_id, run
         ),
         u AS (
             UPDATE jobs j SET
@@ -241,16 +253,9 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
                               ELSE l.message END,
                 result = coalesce(l.result, j.result), waits_for = l.waits_for,
                 lease_token = NULL, lease_until = NULL,
+                handed_on = l.state = 'completed' AND (l.call_id, l.run) IN (SELECT call_id, run FROM n),
                 finished_at = CASE WHEN l.state = 'available' AND NOT l.overdue THEN NULL ELSE now() END
             FROM l WHERE j.id = l.id RETURNING j.id
-        ),
-        n AS (
-            INSERT INTO jobs (step, call_id, target, run, critical)
-            SELECT x.step, x.call_id, x.target, x.run, x.critical
-            FROM unnest($16::bigint[], $17::bigint[], $18::text[], $19::uuid[], $20::uuid[], $21::int[], $22::bool[])
-                AS x (owner, token, step, call_id, target, run, critical)
-            WHERE (x.owner, x.token) IN (SELECT id, token FROM l)
-            ON CONFLICT DO NOTHING
         ),
         a AS (
             INSERT INTO job_attempts (job_id, attempt, call_id, step, worker, token, started_at, ended_at, outcome,
@@ -285,6 +290,7 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
         &n.targets as &[Option<Uuid>],
         &n.runs,
         &n.critical,
+        &n.priorities,
         &c.waits_for as &[Option<String>]
     )
     .fetch_all(db)
@@ -292,7 +298,8 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
     Ok(rows.into_iter().map(|row| Fence { job_id: crate::model::JobId(row.id), token: row.token }).collect())
 }
 
-/// Marks the attempts of workers that came back after their job had been taken over.
+/// Marks the attempts of workers that came back after their job had been taken over or cancelled. A handler that gave
+/// way to a cancel as it was told to is not late.
 async fn note_late(db: &mut PgConnection, late: &[&End]) -> Result<(), sqlx::Error> {
     let ids: Vec<i64> = late.iter().map(|end| end.fence.job_id.0).collect();
     let tokens: Vec<i64> = late.iter().map(|end| end.fence.token).collect();
@@ -300,7 +307,8 @@ async fn note_late(db: &mut PgConnection, late: &[&End]) -> Result<(), sqlx::Err
     sqlx::query!(
         "UPDATE job_attempts a SET late_outcome = t.outcome, late_at = now()
          FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS t (id, token, outcome)
-         WHERE a.job_id = t.id AND a.token = t.token AND a.outcome = 'lost'",
+         WHERE a.job_id = t.id AND a.token = t.token
+           AND (a.outcome = 'lost' OR (a.outcome = 'cancelled' AND t.outcome <> 'given_back'))",
         &ids,
         &tokens,
         &outcomes

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use crate::model::database_is_away;
 
 pub mod answers;
+pub mod audit;
 pub mod calls;
 pub mod deliveries;
 pub mod events;

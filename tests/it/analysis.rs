@@ -5,7 +5,7 @@ use goto_automation::store::summaries::{self, StoredAnalysis};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Product, ScriptedUpstream};
+use crate::support::{Answer, FrontDoor, Product, SECRET, ScriptedUpstream};
 
 /// A product whose language model answers as told.
 async fn scripted(settings: &[(&str, &str)]) -> (Product, ScriptedUpstream) {
@@ -57,7 +57,7 @@ async fn a_model_that_never_keeps_the_form_fails_with_a_sentence_and_without_its
     let id = product.ring("double-charge").await;
     let call = product.until(id, "failed").await;
     let reason = call.state_reason.unwrap();
-    assert!(reason.contains("ANALYSIS_MODEL") && reason.ends_with("then retry."), "{reason}");
+    assert!(reason.contains("ANALYSIS_MODEL") && reason.ends_with("run the job again."), "{reason}");
     assert!(!reason.contains("four"), "{reason}");
     assert_eq!(product.standins.requests("language_model"), 0, "asked twice, not more");
 }
@@ -97,6 +97,80 @@ async fn what_the_call_does_not_bear_out_is_marked_and_alarms_nobody() {
     assert_eq!(items, [(true, Some("2026-01-05T23:59:00+00:00".to_owned())), (false, None)]);
     let slack = product.standins.outbox.slack()[0].body.to_string();
     assert!(slack.contains("Karen promised $500 by Monday. (not confirmed by the transcript)"), "{slack}");
+}
+
+/// What a model may claim of the call `double-charge` that is not so, with lines that exist.
+const FALSE: [(&str, &[i32]); 9] = [
+    ("Karen is sorry about the second charge.", &[2]),
+    ("The number of the October invoice is 4471.", &[1]),
+    ("The customer was charged 500 dollars for the October invoice.", &[1]),
+    ("The customer was charged for the September invoice.", &[1]),
+    ("The refund takes until January 12.", &[4]),
+    ("The refund takes three to five weeks.", &[4]),
+    ("The customer said “I want to speak to your manager”.", &[1]),
+    ("The number of the October invoice is 4417 too.", &[5]),
+    ("The customer is furious and will sue.", &[1]),
+];
+/// What is so.
+const TRUE: [(&str, &[i32]); 3] = [
+    ("The number of the October invoice is 4417.", &[1]),
+    ("The refund takes three to five business days.", &[4]),
+    ("The customer said “how long will the refund take”.", &[3]),
+];
+
+#[tokio::test]
+async fn planted_claims_are_marked_wherever_people_read_and_true_ones_are_not() {
+    let (product, model) = scripted(&[]).await;
+    let statement = |(text, evidence): &(&str, &[i32])| json!({"text": text, "evidence": evidence});
+    let item = |text: &str, owner: &str, due_words: Option<&str>, evidence: &[i32]| {
+        json!({"text": text, "owner": owner,
+        "due_words": due_words, "due_date": null, "evidence": evidence})
+    };
+    let items = [
+        item("Refund the second charge", "Karen", None, &[2]),
+        item("Send a confirmation by email", "customer", Some("by Monday"), &[4]),
+        item("Close the account", "Dana", None, &[0, 2]),
+        item("Refund the second charge", "Dana", None, &[0, 2]),
+    ];
+    let answer = json!({"sentiment": "negative", "urgency": 5, "topics": ["billing"], "action_items": items,
+        "statements": FALSE.iter().chain(&TRUE).map(statement).collect::<Vec<_>>()});
+    model.answer_next([said(&answer.to_string())]);
+    let id = product.ring("double-charge").await;
+    product.until(id, "completed").await;
+    product.drain().await;
+
+    let door = FrontDoor::on(product.pool().clone(), &[SECRET]).await;
+    let (_, call) = door.ask(&door.key(&["calls:read"]).await, &format!("/api/calls/{id}")).await;
+    let supported = |list: &Value| -> Vec<bool> {
+        list.as_array().unwrap().iter().map(|claim| claim["supported"].as_bool().unwrap()).collect()
+    };
+    assert_eq!(supported(&call["statements"]), [[false; 9].as_slice(), &[true; 3]].concat(), "{call:#}");
+    assert_eq!(supported(&call["action_items"]), [false, false, false, true], "{call:#}");
+    assert_eq!(call["urgency"], 3, "nobody is alarmed");
+
+    let (slack, mail) = (&product.standins.outbox.slack()[0].body, &product.standins.outbox.mail()[0]);
+    let mut told = String::new();
+    texts(slack, &mut told);
+    for text in [told, mail.text.clone().unwrap().split_whitespace().collect::<Vec<_>>().join(" ")] {
+        assert_eq!(text.matches("(not confirmed by the transcript)").count(), 9 + 3, "{text}");
+        assert!(FALSE.iter().all(|(claim, _)| text.contains(&format!("{claim} (not confirmed"))), "{text}");
+        assert!(TRUE.iter().all(|(claim, _)| text.contains(claim)), "{text}");
+        assert!(!TRUE.iter().any(|(claim, _)| text.contains(&format!("{claim} (not confirmed"))), "{text}");
+    }
+    let subject = mail.subject.as_deref().unwrap();
+    assert!(subject.ends_with(TRUE[0].0) && !subject.contains("(AI)"), "a true one, and no alarm: {subject}");
+}
+
+/// All texts of a message, one after the other.
+fn texts(message: &Value, into: &mut String) {
+    match message {
+        Value::String(text) => into.extend([text, " "]),
+        Value::Array(values) => values.iter().for_each(|value| texts(value, into)),
+        Value::Object(fields) => {
+            fields.iter().filter(|(name, _)| *name != "type").for_each(|(_, value)| texts(value, into));
+        }
+        _ => {}
+    }
 }
 
 #[tokio::test]

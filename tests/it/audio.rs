@@ -5,8 +5,9 @@ use std::path::Path;
 use goto_automation::model::{CallId, Speaker, Transcript};
 use goto_automation::store;
 use rstest::rstest;
+use serde_json::json;
 
-use crate::support::Product;
+use crate::support::{FrontDoor, Product, SECRET};
 
 fn file(path: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path)).unwrap()
@@ -21,6 +22,19 @@ fn wav(channels: u16, samples: impl Iterator<Item = i16>) -> Vec<u8> {
     samples.for_each(|sample| writer.write_sample(sample).unwrap());
     writer.finalize().unwrap();
     bytes.into_inner()
+}
+
+/// Noise that gets softer towards high frequencies, at about a tenth of the full scale.
+fn noise(count: usize) -> impl Iterator<Item = i16> {
+    let (mut seed, mut slow, mut fast) = (17_u64, 0.0, 0.0);
+    std::iter::repeat_with(move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let white = (seed >> 40) as f64 / f64::from(1 << 23) - 1.0;
+        slow = slow * 0.98 + white * 0.02;
+        fast = fast * 0.8 + white * 0.2;
+        ((slow * 5.0 + fast + white * 0.2) * 4_000.0) as i16
+    })
+    .take(count)
 }
 
 fn samples(name: &str) -> Vec<i16> {
@@ -43,6 +57,8 @@ async fn transcript(product: &Product, id: CallId) -> Transcript {
 #[case("index-first.m4a", "call.m4a")]
 #[case("call.flac", "call.mp3")]
 #[case("mu-law.wav", "call.wav")]
+#[case("a-law.wav", "call.wav")]
+#[case("call.aac", "call.aac")]
 #[tokio::test]
 async fn each_format_is_transcribed_by_its_content_and_not_its_name(#[case] shape: &str, #[case] name: &str) {
     let product = Product::start().await;
@@ -72,6 +88,7 @@ async fn mono_in_disguise_is_sent_once_and_its_speakers_are_unknown() {
     let tone = |hertz: f64| (std::f64::consts::TAU * hertz * time).sin() * 8_000.0;
     if time < 2.0 { (tone(440.0) + tone(480.0)) as i16 } else { 0 }
 })))]
+#[case::noise(wav(1, noise(80_000)))]
 #[case::music(file("shapes/melody.mp3"))]
 #[tokio::test]
 async fn where_nobody_speaks_nothing_is_asked_and_nothing_invented(#[case] recording: Vec<u8>) {
@@ -104,10 +121,25 @@ async fn what_cannot_be_heard_fails_with_a_sentence_before_anything_is_asked(
     assert_eq!(product.standins.requests("speech"), 0);
 }
 
+#[rstest]
+#[case::wav("calls/double-charge.wav", "cut.wav", "The recording ends early: 14 of 29 seconds.")]
+#[case::mp3("shapes/tagged.mp3", "cut.mp3", "The recording ends early: 2 of 5 seconds.")]
 #[tokio::test]
-async fn a_recording_that_was_cut_off_is_transcribed_as_far_as_it_goes() {
+async fn a_recording_that_was_cut_off_is_transcribed_as_far_as_it_goes_and_says_so(
+    #[case] recording: &str,
+    #[case] name: &str,
+    #[case] note: &str,
+) {
     let product = Product::start().await;
-    let whole = file("shapes/tagged.mp3");
-    let id = product.ring_with_file("cut.mp3", whole[..whole.len() / 2].to_vec()).await;
+    let whole = file(recording);
+    let id = product.ring_with_file(name, whole[..whole.len() / 2].to_vec()).await;
     assert_eq!(transcript(&product, id).await.segments[0].speaker, Speaker::Agent);
+    product.drain().await;
+    let door = FrontDoor::on(product.pool().clone(), &[SECRET]).await;
+    let (_, call) = door.ask(&door.key(&["calls:read"]).await, &format!("/api/calls/{id}")).await;
+    let statements = call["statements"].as_array().unwrap();
+    assert_eq!(statements.last().unwrap(), &json!({"text": note, "evidence": [], "supported": true}), "{call}");
+    assert!(call["summary"].as_str().unwrap().ends_with(note), "{call}");
+    let told = product.standins.outbox.slack()[0].body.to_string() + &product.standins.outbox.mail()[0].raw;
+    assert_eq!(told.matches(note).count(), 3, "in Slack, and in both forms of the mail: {told}");
 }

@@ -8,20 +8,20 @@ use tokio::process::Command;
 use crate::support::Product;
 
 /// What a command printed.
-struct Printed {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub struct Printed {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
 impl Printed {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         assert_eq!(self.code, Some(0), "{}", self.err);
         serde_json::from_str(&self.out).unwrap()
     }
 
     /// Everything fits 80 columns, and nothing but the product's own words moves the cursor.
-    fn page(&self) -> &str {
+    pub fn page(&self) -> &str {
         assert_eq!(self.code, Some(0), "{}", self.err);
         for line in self.out.lines() {
             assert!(line.chars().count() <= 80 && !line.contains(char::is_control), "{line:?}");
@@ -31,7 +31,7 @@ impl Printed {
 }
 
 /// Runs the real program against the product's database, on a screen of 80 columns.
-async fn typed(product: &Product, arguments: &[&str]) -> Printed {
+pub async fn typed(product: &Product, arguments: &[&str]) -> Printed {
     let database = product.config.require_database().unwrap().url.expose_secret();
     let output = Command::new(env!("CARGO_BIN_EXE_goto-automation"))
         .args(arguments)

@@ -1,6 +1,5 @@
 //! What calls cost: the product's sums against the bill of those who were asked.
 
-use goto_automation::dev::standins::Bill;
 use goto_automation::model::CallId;
 use goto_automation::pipeline::rerun::rerun;
 use nix::sys::signal::Signal;
@@ -8,22 +7,11 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio::time::sleep;
 
-use crate::support::{Answer, FrontDoor, Product, SECRET, ScriptedUpstream};
-
-/// A dollar for a second, a micro-unit for a token read, two for one written.
-const PRICES: &str = "
-    [[price]]
-    vendor = \"Nobody\"
-    model = \"stand-in\"
-    from = 2020-01-01
-    per_minute = 60_000_000
-    per_million_tokens = { input = 1_000_000, output = 2_000_000 }
-";
+use crate::support::{Answer, FrontDoor, PRICES, Product, SECRET, ScriptedUpstream, charged, price_list};
 
 /// A product at rest that knows these prices.
 async fn priced(prices: &str) -> (Product, NamedTempFile) {
-    let file = NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), prices).unwrap();
+    let file = price_list(prices);
     let product = Product::at_rest(&[("PRICE_LIST", file.path().to_str().unwrap())]).await;
     (product, file)
 }
@@ -46,10 +34,6 @@ async fn cost_of(product: &Product, id: CallId) -> Value {
     let listed = list["items"].as_array().unwrap().iter().find(|item| item["id"] == call["id"]).unwrap();
     assert_eq!(listed["cost"], call["cost"]);
     call["cost"].clone()
-}
-
-fn charged(bill: Bill) -> i64 {
-    (bill.audio_seconds * 1e6).round() as i64 + bill.input_tokens + 2 * bill.output_tokens
 }
 
 #[tokio::test]

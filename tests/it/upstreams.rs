@@ -44,6 +44,21 @@ async fn an_address_that_is_not_to_be_trusted_fails_with_a_sentence(#[case] url:
     assert_eq!(product.standins.requests("recordings"), 0);
 }
 
+/// What counts is the address that is connected to, not the name that was permitted.
+#[tokio::test]
+async fn a_permitted_name_that_leads_into_the_own_network_is_not_followed() {
+    let mut product = Product::at_rest(&[("RECORDING_ALLOW_PRIVATE", "false")]).await;
+    let port = product.standins.recordings_url.port().unwrap();
+    product.set(&[("RECORDING_ALLOWED_HOSTS", &format!("localhost:{port}"))]);
+    product.work();
+    let id = product.ring_with(Some(&format!("https://localhost:{port}/recordings/double-charge.wav"))).await;
+    product.until(id, "failed").await;
+    let attempts = product.attempts(id).await;
+    let seen: Vec<_> = attempts.iter().map(|attempt| attempt.error_class.as_deref()).collect();
+    assert_eq!(seen, [Some("private_address")], "{attempts:#?}");
+    assert_eq!(product.standins.requests("recordings"), 0);
+}
+
 #[rstest]
 #[case("transcribe")]
 #[case("analyze")]

@@ -18,7 +18,7 @@ pub use self::message::bodies;
 use self::session::Server;
 use super::{Channel, Receipt, SendError};
 use crate::config::EmailConfig;
-use crate::model::{CallBrief, Envelope, Fault, UpstreamError};
+use crate::model::{CallBrief, Envelope, FailureClass, Fault, UpstreamError};
 
 /// Sends mails to the recipients of the settings.
 pub struct Email {
@@ -61,12 +61,13 @@ impl Channel for Email {
         let refused = |class, message: String| SendError::NotSent(UpstreamError::new(Fault::Permanent, class, message));
         let recipient = self.recipients.iter().find(|recipient| same_address(recipient, &envelope.destination));
         let recipient = recipient.ok_or_else(|| {
-            let message = "NOTIFICATION_EMAIL_RECIPIENTS does not name this recipient any more. Nothing was sent: put the \
-                           address back and run the job again, or leave it.";
-            refused("smtp_recipient_refused", message.to_owned())
+            let message = "NOTIFICATION_EMAIL_RECIPIENTS does not name this recipient any more. Nothing was sent: put \
+                           the address back and run the job again, or leave it.";
+            refused(FailureClass::ChannelOff, message.to_owned())
         })?;
         let mail = message::message(brief, envelope, &self.from, recipient).map_err(|error| {
-            refused("mail_not_made", format!("{error:#}. Nothing was sent. This is a fault of ours."))
+            let text = "Nothing was sent. This is a bug: please report it with the call's id.";
+            refused(FailureClass::MailNotMade, format!("The mail was not made ({error:#}). {text}"))
         })?;
 
         let final_dot = AtomicBool::new(false);

@@ -10,7 +10,7 @@ use regex::{Captures, Regex};
 use super::session::{SessionError, Stage};
 use crate::channels::text;
 use crate::channels::{Receipt, SendError};
-use crate::model::{Fault, UpstreamError};
+use crate::model::{FailureClass, Fault, UpstreamError};
 
 /// A mail address, with its angle brackets.
 static ADDRESS: LazyLock<Regex> =
@@ -31,27 +31,32 @@ pub fn receipt(reply: &Response) -> Receipt {
 pub fn failed(error: &SessionError, final_dot: bool, recipient: &str) -> SendError {
     let said = said(&error.source, recipient);
     if error.source.is_transient() {
-        let message = format!("The mail server asks to come again later ({said}). Nothing was sent; we try again.");
-        let later = UpstreamError::new(Fault::Transient, "smtp_try_later", message);
+        let message = format!(
+            "The mail server asks us to come again later ({said}). Nothing was sent. If that goes on, ask its operator."
+        );
+        let later = UpstreamError::new(Fault::Transient, FailureClass::SmtpTryLater, message);
         // A full mailbox, or greylisting: others are not meant.
         SendError::NotSent(if error.stage == Stage::Recipient { later.as_no_sign() } else { later })
     } else if error.source.is_permanent() || error.source.is_client() {
-        let (fault, class, message) = refusal(error, &said);
-        not_sent(fault, class, message)
+        let (class, message) = refusal(error, &said);
+        not_sent(if is_of_everybody(class) { Fault::Blocked } else { Fault::Permanent }, class, message)
     } else if final_dot {
         let message = format!(
-            "The connection to the mail server broke before it confirmed the mail ({said}). The mail may have arrived."
+            "The connection to the mail server broke before it confirmed the mail ({said}). It may have arrived: ask \
+             the recipient before you send it again."
         );
-        SendError::Unknown(UpstreamError::new(Fault::Transient, "smtp_answer_lost", message))
+        unknown(message)
     } else if error.stage == Stage::Connect || error.stage == Stage::StartTls {
         let message = format!(
-            "The mail server could not be reached ({said}). Nothing was sent; we try again. If it lasts, check SMTP_HOST, \
+            "The mail server could not be reached ({said}). Nothing was sent. If that goes on, check SMTP_HOST, \
              SMTP_PORT and SMTP_TLS."
         );
-        not_sent(Fault::Transient, "connect", message)
+        not_sent(Fault::Transient, FailureClass::Connect, message)
     } else {
-        let message = format!("The connection to the mail server broke ({said}). Nothing was sent; we try again.");
-        not_sent(Fault::Transient, "connection_lost", message)
+        let message = format!(
+            "The connection to the mail server broke ({said}). Nothing was sent. If that goes on, ask its operator."
+        );
+        not_sent(Fault::Transient, FailureClass::ConnectionLost, message)
     }
 }
 
@@ -59,82 +64,92 @@ pub fn failed(error: &SessionError, final_dot: bool, recipient: &str) -> SendErr
 pub fn timed_out(timeout: Duration, final_dot: bool) -> SendError {
     let seconds = timeout.as_secs_f64();
     if final_dot {
-        let message =
-            format!("The mail server did not confirm the mail within {seconds} s. The mail may have arrived.");
-        SendError::Unknown(UpstreamError::new(Fault::Transient, "timeout", message))
+        let message = format!(
+            "The mail server did not confirm the mail within {seconds} s. It may have arrived: ask the recipient \
+             before you send it again."
+        );
+        unknown(message)
     } else {
         let message = format!(
-            "The mail server did not take the mail within {seconds} s. Nothing was sent; we try again. If it lasts, check \
+            "The mail server did not take the mail within {seconds} s. Nothing was sent. If that goes on, check \
              SMTP_HOST, SMTP_PORT and SMTP_TLS."
         );
-        not_sent(Fault::Transient, "timeout", message)
+        not_sent(Fault::Transient, FailureClass::Timeout, message)
     }
 }
 
-/// A refusal, and what to change. Before the sender is named it is of everybody.
-fn refusal(error: &SessionError, said: &str) -> (Fault, &'static str, String) {
+/// A refusal, and what to change.
+fn refusal(error: &SessionError, said: &str) -> (FailureClass, String) {
     let code = error.source.status().map(u16::from);
-    let (class, message) = match (code, error.stage) {
+    match (code, error.stage) {
         (None, Stage::StartTls) => (
-            "smtp_no_starttls",
+            FailureClass::SmtpNoStarttls,
             "The mail server offers no STARTTLS. Nothing was sent, the login neither. Set SMTP_TLS=implicit and \
              SMTP_PORT=465 if it speaks TLS from the first byte, else ask its operator."
                 .to_owned(),
         ),
         (None, Stage::Login) => (
-            "smtp_login_refused",
-            "The mail server offers no login that we speak (PLAIN, LOGIN). Nothing was sent. Check SMTP_PORT and SMTP_TLS, \
-             or leave out SMTP_USERNAME and SMTP_PASSWORD if it wants none."
+            FailureClass::SmtpLoginRefused,
+            "The mail server offers no login that we speak (PLAIN, LOGIN). Nothing was sent. Check SMTP_PORT and \
+             SMTP_TLS, or leave out SMTP_USERNAME and SMTP_PASSWORD if it wants none."
                 .to_owned(),
         ),
         (Some(530), _) => (
-            "smtp_login_refused",
+            FailureClass::SmtpLoginRefused,
             format!(
                 "The mail server wants a login or TLS first ({said}). Nothing was sent. Set SMTP_USERNAME and \
                  SMTP_PASSWORD, and check SMTP_TLS."
             ),
         ),
         (Some(534 | 535 | 538), _) | (_, Stage::Login) => (
-            "smtp_login_refused",
+            FailureClass::SmtpLoginRefused,
             format!(
                 "The mail server refused the login ({said}). Nothing was sent. Correct SMTP_USERNAME and SMTP_PASSWORD."
             ),
         ),
         (_, Stage::Sender) => (
-            "smtp_sender_refused",
+            FailureClass::SmtpSenderRefused,
             format!(
-                "The mail server refused the sender ({said}). Nothing was sent. Correct SMTP_FROM_EMAIL and run the job \
-                 again."
+                "The mail server refused the sender ({said}). Nothing was sent. Correct SMTP_FROM_EMAIL and run the \
+                 job again."
             ),
         ),
         (_, Stage::Recipient) => (
-            "smtp_recipient_refused",
+            FailureClass::SmtpRecipientRefused,
             format!(
                 "The mail server refused this recipient ({said}). Nothing was sent to it; other recipients are not \
-                 touched. Correct NOTIFICATION_EMAIL_RECIPIENTS."
+                 touched. Correct NOTIFICATION_EMAIL_RECIPIENTS, or have the mailbox put right and run the job again."
             ),
         ),
         (_, Stage::Content) => (
-            "smtp_message_refused",
+            FailureClass::SmtpMessageRefused,
             format!(
-                "The mail server refused the mail itself ({said}). Nothing was sent. Ask its operator why, then run the job \
-                 again."
+                "The mail server refused the mail itself ({said}). Nothing was sent. Ask its operator why, and run \
+                 the job again."
             ),
         ),
         (_, Stage::Connect | Stage::StartTls) => (
-            "smtp_server_refused",
+            FailureClass::SmtpServerRefused,
             format!(
-                "The mail server does not talk to us ({said}). Nothing was sent. Check SMTP_HOST, SMTP_PORT and SMTP_TLS, \
-                 and ask its operator."
+                "The mail server does not talk to us ({said}). Nothing was sent. Check SMTP_HOST, SMTP_PORT and \
+                 SMTP_TLS, and ask its operator."
             ),
         ),
-    };
-    let of_everybody = matches!(class, "smtp_no_starttls" | "smtp_login_refused" | "smtp_server_refused");
-    (if of_everybody { Fault::Blocked } else { Fault::Permanent }, class, message)
+    }
 }
 
-fn not_sent(fault: Fault, class: &'static str, message: String) -> SendError {
+/// Whether it is about no mail and no recipient, but about us.
+fn is_of_everybody(class: FailureClass) -> bool {
+    use FailureClass::{SmtpLoginRefused, SmtpNoStarttls, SmtpServerRefused};
+    matches!(class, SmtpNoStarttls | SmtpLoginRefused | SmtpServerRefused)
+}
+
+fn not_sent(fault: Fault, class: FailureClass, message: String) -> SendError {
     SendError::NotSent(UpstreamError::new(fault, class, message))
+}
+
+fn unknown(message: String) -> SendError {
+    SendError::Unknown(UpstreamError::new(Fault::Transient, FailureClass::UnknownOutcome, message))
 }
 
 /// Code and text of the reply, or how the connection broke, as one short line.

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 
 use crate::channels::{Receipt, SendError};
-use crate::model::{Fault, UpstreamError};
+use crate::model::{FailureClass, Fault, UpstreamError};
 
 /// How the message went in; the two ways answer differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,23 +58,19 @@ impl Answer {
         match outcome {
             Ok(receipt) => Ok(Receipt { request_id, ..receipt }),
             Err(SendError::NotSent(error)) => Err(SendError::NotSent(error.with_request_id(request_id))),
+            Err(SendError::Unexplained(error)) => Err(SendError::Unexplained(error.with_request_id(request_id))),
             Err(SendError::Unknown(error)) => Err(SendError::Unknown(error.with_request_id(request_id))),
         }
     }
 
     fn rate_limited(&self) -> SendError {
-        match self.retry_after {
-            Some(wait) => not_sent(
-                Fault::RetryAfter(wait),
-                "rate_limited",
-                format!("Slack takes no more messages for now. Nothing was sent; it asks for {} s.", wait.as_secs()),
-            ),
-            None => not_sent(
-                Fault::Transient,
-                "rate_limited",
-                "Slack takes no more messages for now. Nothing was sent; we try again later.".to_owned(),
-            ),
-        }
+        let message = "Slack takes no more messages for now. Nothing was sent. If that goes on, set \
+                       WORKER_CONCURRENCY to notify=1.";
+        not_sent(
+            self.retry_after.map_or(Fault::Transient, Fault::RetryAfter),
+            FailureClass::RateLimited,
+            message.to_owned(),
+        )
     }
 
     /// A webhook's answer, or one of `chat.postMessage` that is not the documented JSON.
@@ -85,28 +81,28 @@ impl Answer {
             Way::Bot => "SLACK_BOT_TOKEN, SLACK_CHANNEL and SLACK_API_BASE_URL",
         };
         match self.status.as_u16() {
-            200..=299 => unknown(
-                "slack_unexpected",
-                format!(
-                    "Slack took the request, but its answer could not be read ({said}). The message may have arrived."
-                ),
-            ),
+            200..=299 => unknown(format!(
+                "Slack took the request, but its answer could not be read ({said}). The message may have arrived: \
+                 look into the channel before you send it again."
+            )),
             300..=399 => not_sent(
                 Fault::Permanent,
-                "slack_destination",
-                format!("Slack's address answers with a redirect ({said}). Nothing was sent. Check {settings}."),
+                FailureClass::SlackDestination,
+                format!(
+                    "Slack's address answers with a redirect ({said}). Nothing was sent. Check {settings}, and run the job again."
+                ),
             ),
             500 if self.word() == Some("rollup_error") => passing(&said),
             408 | 503 => passing(&said),
             400 | 413 | 415 if way == Way::Webhook => message_refused(&said),
             403 if self.word() == Some("invalid_token") => not_sent(
                 Fault::Blocked,
-                "slack_credentials",
+                FailureClass::SlackCredentials,
                 format!("Slack refuses the webhook's token ({said}). Nothing was sent. Set a valid {settings}."),
             ),
             400..=499 => not_sent(
                 Fault::Permanent,
-                "slack_destination",
+                FailureClass::SlackDestination,
                 format!(
                     "Slack refuses this destination ({said}). Nothing was sent. Check {settings}: the channel may be \
                      archived, or the app or its webhook removed. Then run the job again."
@@ -132,24 +128,26 @@ impl Answer {
                 let needed = needed.and_then(plain_word).unwrap_or("chat:write");
                 not_sent(
                     Fault::Blocked,
-                    "slack_credentials",
+                    FailureClass::SlackCredentials,
                     format!(
-                        "The Slack app lacks a right (missing_scope: {needed}). Nothing was sent. Give the app the scope \
-                         {needed}, install it again, and set the new SLACK_BOT_TOKEN."
+                        "The Slack app lacks a right (missing_scope: {needed}). Nothing was sent. Give the app the \
+                         scope {needed}, install it again, and set the new SLACK_BOT_TOKEN."
                     ),
                 )
             }
             "invalid_auth" | "not_authed" | "token_revoked" | "token_expired" | "account_inactive"
             | "ekm_access_denied" => not_sent(
                 Fault::Blocked,
-                "slack_credentials",
+                FailureClass::SlackCredentials,
                 format!("Slack refuses the token ({said}). Nothing was sent. Set a valid SLACK_BOT_TOKEN."),
             ),
-            _ => not_sent(
-                Fault::Transient,
-                "slack_unexpected",
-                format!("Slack refused the message for a reason that we do not know ({said}). Nothing was sent."),
-            ),
+            _ => {
+                let message = format!(
+                    "Slack refused the message for a reason that we do not know ({said}). Nothing was sent. If three tries \
+                     do not help, look the word up in Slack's documentation of chat.postMessage, and run the job again."
+                );
+                SendError::Unexplained(UpstreamError::new(Fault::Transient, FailureClass::SlackUnexpected, message))
+            }
         }
     }
 
@@ -172,30 +170,36 @@ pub fn no_answer(error: &reqwest::Error, way: Way) -> SendError {
     let settings = if way == Way::Webhook { "SLACK_WEBHOOK_URL" } else { "SLACK_API_BASE_URL" };
     if error.is_builder() {
         let message = format!("The request to Slack could not be made. Nothing was sent. Check {settings}.");
-        not_sent(Fault::Permanent, "slack_destination", message)
+        not_sent(Fault::Permanent, FailureClass::SlackDestination, message)
     } else if error.is_connect() {
         let message = format!(
-            "Slack could not be reached: no connection to the host of {settings}. Nothing was sent; we try again. If it \
-             lasts, check the network, DNS and proxy of this machine."
+            "Slack could not be reached: no connection to the host of {settings}. Nothing was sent. If that \
+             goes on, check the network, DNS and proxy of this machine."
         );
-        not_sent(Fault::Transient, "connect", message)
+        not_sent(Fault::Transient, FailureClass::Connect, message)
     } else if error.is_timeout() {
-        let message = "Slack did not answer in time. The message may have arrived.";
-        unknown("timeout", message.to_owned())
+        let message = "Slack did not answer in time. The message may have arrived: look into the channel before you \
+                       send it again.";
+        unknown(message.to_owned())
     } else {
-        let message = "The connection to Slack broke before its answer came. The message may have arrived.";
-        unknown("connection_lost", message.to_owned())
+        let message = "The connection to Slack broke before its answer came. The message may have arrived: look into \
+                       the channel before you send it again.";
+        unknown(message.to_owned())
     }
 }
 
 fn passing(said: &str) -> SendError {
-    let message = format!("Slack is not available ({said}). Nothing was sent; we try again.");
-    not_sent(Fault::Transient, "slack_unavailable", message)
+    let message =
+        format!("Slack is not available ({said}). Nothing was sent. If that goes on, look at slack-status.com.");
+    not_sent(Fault::Transient, FailureClass::SlackUnavailable, message)
 }
 
 fn lost(said: &str) -> SendError {
-    let message = format!("Slack failed while it took the message ({said}). The message may have arrived.");
-    unknown("slack_unavailable", message)
+    let message = format!(
+        "Slack failed while it took the message ({said}). The message may have arrived: look into the channel before \
+         you send it again."
+    );
+    unknown(message)
 }
 
 fn destination_refused(said: &str) -> SendError {
@@ -203,22 +207,23 @@ fn destination_refused(said: &str) -> SendError {
         "Slack refuses the channel ({said}). Nothing was sent. Invite the app to the channel or correct SLACK_CHANNEL, \
          and run the job again."
     );
-    not_sent(Fault::Permanent, "slack_destination", message)
+    not_sent(Fault::Permanent, FailureClass::SlackDestination, message)
 }
 
 fn message_refused(said: &str) -> SendError {
     let message = format!(
-        "Slack refuses the message itself ({said}). Nothing was sent. This is a fault of ours: report it with the call's id."
+        "Slack refuses the message itself ({said}). Nothing was sent. This is a bug: please report it with the call's \
+         id."
     );
-    not_sent(Fault::Permanent, "slack_message", message)
+    not_sent(Fault::Permanent, FailureClass::SlackMessage, message)
 }
 
-fn not_sent(fault: Fault, class: &'static str, message: String) -> SendError {
+fn not_sent(fault: Fault, class: FailureClass, message: String) -> SendError {
     SendError::NotSent(UpstreamError::new(fault, class, message))
 }
 
-fn unknown(class: &'static str, message: String) -> SendError {
-    SendError::Unknown(UpstreamError::new(Fault::Transient, class, message))
+fn unknown(message: String) -> SendError {
+    SendError::Unknown(UpstreamError::new(Fault::Transient, FailureClass::UnknownOutcome, message))
 }
 
 /// Slack's words look like `channel_not_found` or `chat:write`.
@@ -282,7 +287,6 @@ mod tests {
         Fault::Blocked,
         "slack_credentials"
     )]
-    #[case(200, r#"{"ok":false,"error":"brand_new"}"#, Fault::Transient, "slack_unexpected")]
     #[case(401, "", Fault::Permanent, "slack_destination")]
     fn a_bot_that_surely_sent_nothing(
         #[case] status: u16,
@@ -291,6 +295,17 @@ mod tests {
         #[case] class: &str,
     ) {
         assert_not_sent(answer(status, body).outcome(Way::Bot), fault, class);
+    }
+
+    #[test]
+    fn a_word_that_nobody_knows_is_named() {
+        match answer(200, r#"{"ok":false,"error":"brand_new"}"#).outcome(Way::Bot) {
+            Err(SendError::Unexplained(error)) => {
+                assert_eq!((error.fault, error.class), (Fault::Transient, FailureClass::SlackUnexpected));
+                assert!(error.message.contains("brand_new") && error.request_id.is_some(), "{error:?}");
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[rstest]
@@ -334,7 +349,7 @@ mod tests {
     fn assert_not_sent(outcome: Result<Receipt, SendError>, fault: Fault, class: &str) {
         match outcome {
             Err(SendError::NotSent(error)) => {
-                assert_eq!((error.fault, error.class), (fault, class));
+                assert_eq!((error.fault, error.class.as_str()), (fault, class));
                 assert_eq!(error.request_id.as_deref(), Some("req-1"));
             }
             other => panic!("{other:?}"),

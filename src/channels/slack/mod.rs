@@ -17,7 +17,7 @@ use self::answer::{Answer, Way};
 pub use self::message::message;
 use super::{Channel, Receipt, SendError};
 use crate::config::SlackConfig;
-use crate::model::{CallBrief, Envelope, Fault, UpstreamError};
+use crate::model::{CallBrief, Envelope, FailureClass, Fault, UpstreamError};
 
 /// Destination of an incoming webhook: its URL is a secret and fixes the channel, so it gets a name that tells neither.
 const WEBHOOK_DESTINATION: &str = "incoming-webhook";
@@ -78,7 +78,7 @@ impl Channel for Slack {
         if envelope.destination != self.destination() {
             let message = "The Slack settings name another destination now. Nothing was sent to this one: set \
                            SLACK_CHANNEL or SLACK_WEBHOOK_URL back and run the job again, or leave it.";
-            return Err(SendError::NotSent(UpstreamError::new(Fault::Permanent, "slack_destination", message)));
+            return Err(SendError::NotSent(UpstreamError::new(Fault::Permanent, FailureClass::ChannelOff, message)));
         }
         let (way, request) = self.request(brief, envelope);
         match request.send().await {

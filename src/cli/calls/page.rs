@@ -189,7 +189,9 @@ fn messages(page: &mut Page, screen: &Screen, story: &Story) {
         let to = format!("{} to {}", words::channel(&delivery.channel), delivery.destination);
         let at = if again.is_some() { String::new() } else { format!(", {}", screen.time(delivery.updated_at)) };
         page.row("", (Ink::Plain, &to), (ink, &format!("{state}{at}")));
-        if let Some(detail) = &delivery.detail {
+        // The reason of the call stands at the head of the page.
+        if let Some(detail) = delivery.detail.as_ref().filter(|detail| story.call.state_reason.as_ref() != Some(detail))
+        {
             page.text(4, Ink::Grey, detail);
         }
     }

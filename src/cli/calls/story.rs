@@ -62,7 +62,7 @@ impl Story {
 }
 
 /// The call with this id: ours, or the sender's where that names one call only.
-pub async fn find(Session { db, screen }: &Session, given: &str) -> Result<CallRow, Failure> {
+pub async fn find(Session { db, screen, .. }: &Session, given: &str) -> Result<CallRow, Failure> {
     if let Ok(id) = given.parse::<Uuid>()
         && let Some(call) = calls::get(db, id.into()).await?
     {

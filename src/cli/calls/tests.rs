@@ -95,7 +95,8 @@ fn complete() -> Story {
         segment(Speaker::Customer, 5_400, "I was charged twice for order four four one seven.\u{1b}[2J"),
         segment(Speaker::Agent, 54_900, "I am sorry. I refund the second charge today."),
     ];
-    let transcript = Transcript { language: Some("en".to_owned()), timing: Timing::Estimated, segments };
+    let transcript =
+        Transcript { language: Some("en".to_owned()), timing: Timing::Estimated, segments, ends_early: None };
     let mut held = delivery(1, "slack", "#calls", "unknown");
     held.detail = Some("Slack's answer was lost; the message may have arrived.".to_owned());
     let mut jobs: Vec<_> = ["download", "transcribe", "analyze", "notify", "notify", "notify"]
@@ -114,7 +115,7 @@ fn complete() -> Story {
     (attempts[1].cost_micro_units, attempts[2].cost_micro_units) = (Some(18_600), Some(1_100));
     attempts[5].outcome = "failed".to_owned();
     attempts[5].message = Some("The mail server refused the address (550): no such user here.".to_owned());
-    attempts[5].error_class = Some("address_refused".to_owned());
+    attempts[5].error_class = Some("smtp_recipient_refused".to_owned());
     Story {
         call: CallRow { state_reason: attempts[5].message.clone(), ..call("completed") },
         transcript: Some(transcript),

@@ -3,14 +3,12 @@
 use std::collections::HashMap;
 
 use crate::cli::render::{Ink, Page, Screen, words};
+use crate::model::FailureClass;
 use crate::queue::{AttemptRow, JobRow};
 use crate::store::deliveries::DeliveryRow;
 
 /// Under the time of day of a row.
 const UNDER: usize = 12;
-
-/// Class of an attempt whose message may have arrived.
-const ANSWER_LOST: &str = "unknown_outcome";
 
 /// Attempts, and what they were for.
 pub struct History<'a> {
@@ -87,7 +85,7 @@ impl History<'_> {
         }
         if let (Some(late), Some(at)) = (&attempt.late_outcome, attempt.late_at) {
             let sentence = format!(
-                "Its worker came back at {} with `{late}` after its lease had passed on: refused, nothing was written.",
+                "Its worker came back at {} with `{late}` after it had lost its lease: refused, nothing was written.",
                 screen.clock(at)
             );
             page.text(UNDER, Ink::Amber, &sentence);
@@ -115,7 +113,7 @@ fn outcome(attempt: &AttemptRow, delivery: Option<&DeliveryRow>) -> (Ink, String
             None if attempt.step == "notify" => (Ink::Plain, format!("{what} planned")),
             None => (Ink::Plain, words::step_done(&attempt.step)),
         },
-        "retry" if attempt.error_class.as_deref() == Some(ANSWER_LOST) => {
+        "retry" if attempt.error_class.as_deref() == Some(FailureClass::UnknownOutcome.as_str()) => {
             (Ink::Amber, format!("{what}: answer lost, to be sent once more"))
         }
         "retry" => (Ink::Amber, format!("{what}: failed, to be tried again")),
@@ -124,6 +122,7 @@ fn outcome(attempt: &AttemptRow, delivery: Option<&DeliveryRow>) -> (Ink, String
         "timeout" => (Ink::Red, format!("{what}: took too long, was stopped")),
         "panic" => (Ink::Red, format!("{what}: crashed")),
         "given_back" => (Ink::Grey, format!("{what}: given back, its worker stopped")),
+        "cancelled" => (Ink::Grey, format!("{what}: cancelled while it ran")),
         "lost" => (Ink::Red, format!("{what}: its worker was lost")),
         other => (Ink::Plain, format!("{what}: {other}")),
     }

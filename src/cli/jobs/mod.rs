@@ -1,7 +1,11 @@
-//! `jobs`: what is being done, what waits, what needs a person.
+//! `jobs`: what is being done, what waits, what needs a person, and the operator's hand.
 
+mod bulk;
 mod history;
 mod page;
+mod stats;
+mod steps;
+mod which;
 
 use chrono::{DateTime, Utc};
 use clap::builder::PossibleValuesParser;
@@ -11,12 +15,11 @@ use serde::Serialize;
 pub use history::History;
 pub use page::advice;
 
-use super::calls::story;
+use self::which::Which;
 use super::render::{Cell, Column, Ink, Screen, print, print_json, table, words};
 use super::session::{DataDir, Session};
 use super::{Failure, Terminal};
-use crate::pipeline;
-use crate::queue::{self, AttemptRow, JobFilter, JobRow, Retried, Waker};
+use crate::queue::{self, AttemptRow, JobRow};
 
 /// What `--state` takes.
 const STATES: [&str; 6] = ["failed", "waiting", "running", "available", "completed", "cancelled"];
@@ -24,11 +27,15 @@ const STATES: [&str; 6] = ["failed", "waiting", "running", "available", "complet
 const EXAMPLES: &str = "\
 Examples:
   goto-automation jobs list --state failed
-  goto-automation jobs list --step transcribe --state waiting
   goto-automation jobs show 12
-  goto-automation jobs retry 12 15";
+  goto-automation jobs retry 12 15
+  goto-automation jobs retry --step transcribe --class timeout
+  goto-automation jobs cancel --step notify --older-than 2d --dry-run
+  goto-automation jobs prioritize --call call-0001
+  goto-automation jobs pause transcribe --reason 'Vendor is moving'
+  goto-automation jobs stats";
 
-/// Look at jobs and run failed ones again.
+/// Look at jobs, run them again, cancel them, pause steps.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct JobsArgs {
@@ -52,14 +59,19 @@ enum JobsCommand {
         json: bool,
     },
     /// Make failed, cancelled or waiting jobs due now. Deletes nothing.
-    Retry {
-        /// Numbers of the jobs.
-        #[arg(value_name = "JOB", required = true)]
-        ids: Vec<i64>,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Retry(bulk::RetryArgs),
+    /// End jobs that are open or failed, for good unless they are retried.
+    Cancel(bulk::CancelArgs),
+    /// Let jobs, and those that follow them, go before others.
+    Prioritize(bulk::PrioritizeArgs),
+    /// Take no more jobs of a step, in all workers. What runs goes on.
+    Pause(steps::PauseArgs),
+    /// Let a paused step go on.
+    Resume(steps::ResumeArgs),
+    /// Say how many jobs of a step each worker process runs at once.
+    Limit(steps::LimitArgs),
+    /// Show how each step stands and what the last hour was like.
+    Stats(stats::StatsArgs),
 }
 
 #[derive(Args)]
@@ -67,12 +79,8 @@ struct ListArgs {
     /// Only those in this state; `waiting` = due later.
     #[arg(long, value_parser = PossibleValuesParser::new(STATES))]
     state: Option<String>,
-    /// Only those of this step.
-    #[arg(long, value_parser = PossibleValuesParser::new(pipeline::names()))]
-    step: Option<String>,
-    /// Only those of this call: our id or the sender's.
-    #[arg(long, value_name = "CALL")]
-    call: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// At most so many.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     limit: i64,
@@ -103,21 +111,6 @@ struct ShowJson<'a> {
     attempts: &'a [AttemptRow],
 }
 
-/// `jobs retry --json`.
-#[derive(Serialize)]
-struct RetryJson {
-    items: Vec<RetriedJson>,
-}
-
-#[derive(Serialize)]
-struct RetriedJson {
-    id: i64,
-    /// `due`, `not_found` or `refused`.
-    result: &'static str,
-    /// Why it was refused: its state.
-    reason: Option<String>,
-}
-
 impl<'a> JobJson<'a> {
     /// As it stands now.
     pub fn new(job: &'a JobRow, now: DateTime<Utc>) -> Self {
@@ -132,17 +125,20 @@ pub async fn run(args: JobsArgs, terminal: &Terminal) -> Result<(), Failure> {
     match args.command {
         JobsCommand::List(list) => show_list(&session, list).await,
         JobsCommand::Show { id, json } => show_one(&session, id, json).await,
-        JobsCommand::Retry { ids, json } => retry(&session, &ids, json).await,
+        JobsCommand::Retry(args) => bulk::retry(&session, args).await,
+        JobsCommand::Cancel(args) => bulk::cancel(&session, args).await,
+        JobsCommand::Prioritize(args) => bulk::prioritize(&session, args).await,
+        JobsCommand::Pause(args) => steps::pause(&session, args).await,
+        JobsCommand::Resume(args) => steps::resume(&session, args).await,
+        JobsCommand::Limit(args) => steps::limit(&session, args).await,
+        JobsCommand::Stats(args) => stats::show(&session, &args).await,
     }
 }
 
 async fn show_list(session: &Session, args: ListArgs) -> Result<(), Failure> {
-    let call_id = match &args.call {
-        Some(given) => Some(story::find(session, given).await?.id),
-        None => None,
-    };
+    let unfiltered = args.state.is_none() && args.which.is_empty();
     // One more than shown tells whether there are more.
-    let filter = JobFilter { state: args.state, step: args.step, call_id, limit: args.limit + 1 };
+    let filter = args.which.filter(session, args.state, args.limit + 1).await?;
     let mut jobs = queue::list(&session.db, &filter).await?;
     let more = jobs.len() as i64 > args.limit;
     jobs.truncate(args.limit as usize);
@@ -150,7 +146,7 @@ async fn show_list(session: &Session, args: ListArgs) -> Result<(), Failure> {
         let items = jobs.iter().map(|job| JobJson::new(job, session.screen.now)).collect();
         return Ok(print_json(&ListJson { items })?);
     }
-    Ok(print(&listed(&session.screen, &jobs, &filter, more))?)
+    Ok(print(&listed(&session.screen, &jobs, unfiltered, more))?)
 }
 
 async fn show_one(session: &Session, id: i64, json: bool) -> Result<(), Failure> {
@@ -169,39 +165,7 @@ async fn show_one(session: &Session, id: i64, json: bool) -> Result<(), Failure>
     Ok(print(&page::page(&session.screen, &job, call.as_ref(), &attempts, &deliveries))?)
 }
 
-async fn retry(session: &Session, ids: &[i64], json: bool) -> Result<(), Failure> {
-    // Nobody listens in this process, and none is needed: workers look for due jobs at least once a second.
-    let waker = Waker::default();
-    let mut items = Vec::new();
-    for id in ids {
-        let (result, reason) = match queue::retry(&session.db, &waker, *id).await? {
-            Retried::Due => ("due", None),
-            Retried::NotFound => ("not_found", None),
-            Retried::Refused(state) => ("refused", Some(state)),
-        };
-        items.push(RetriedJson { id: *id, result, reason });
-    }
-    let all = items.iter().all(|item| item.result == "due");
-    if json {
-        print_json(&RetryJson { items })?;
-    } else {
-        print(&items.iter().map(told).collect::<String>())?;
-    }
-    // Each has been told above.
-    if all { Ok(()) } else { Err(Failure::failed("")) }
-}
-
-fn told(item: &RetriedJson) -> String {
-    let id = item.id;
-    match (item.result, &item.reason) {
-        ("due", _) => format!("Job {id} is due now, with all its attempts.\n"),
-        ("not_found", _) => format!("There is no job {id}.\n"),
-        (_, Some(state)) => format!("Job {id} is {state}: it cannot be retried.\n"),
-        (_, None) => format!("Job {id} cannot be retried.\n"),
-    }
-}
-
-fn listed(screen: &Screen, jobs: &[JobRow], filter: &JobFilter, more: bool) -> String {
+fn listed(screen: &Screen, jobs: &[JobRow], unfiltered: bool, more: bool) -> String {
     const COLUMNS: [Column; 7] = [
         Column::number("JOB"),
         Column::fixed("STEP"),
@@ -212,7 +176,7 @@ fn listed(screen: &Screen, jobs: &[JobRow], filter: &JobFilter, more: bool) -> S
         Column::optional("CALL"),
     ];
     if jobs.is_empty() {
-        return nothing(screen, filter);
+        return nothing(screen, unfiltered);
     }
     let row = |job: &JobRow| {
         let (ink, state, at) = words::job_state(screen, job);
@@ -233,14 +197,23 @@ fn listed(screen: &Screen, jobs: &[JobRow], filter: &JobFilter, more: bool) -> S
     }
     let failed = jobs.iter().find(|job| job.state == "failed");
     let hint = |job: &JobRow| screen.hint("What happened and what to do:", &format!("jobs show {}", job.id));
-    text + &failed.map(hint).unwrap_or_default()
+    text += &failed.map(hint).unwrap_or_default();
+    let mut paused: Vec<&JobRow> = jobs.iter().filter(|job| job.paused_at.is_some()).collect();
+    paused.sort_by_key(|job| &job.step);
+    paused.dedup_by_key(|job| &job.step);
+    for job in paused {
+        let pause =
+            words::pause(screen, &job.step, job.paused_at, job.paused_by.as_deref(), job.pause_reason.as_deref());
+        text += &screen.hint(&pause.unwrap_or_default(), &format!("jobs resume {}", job.step));
+    }
+    text
 }
 
-fn nothing(screen: &Screen, filter: &JobFilter) -> String {
-    if filter.state.is_none() && filter.step.is_none() && filter.call_id.is_none() {
+fn nothing(screen: &Screen, unfiltered: bool) -> String {
+    if unfiltered {
         return format!("No jobs yet. Each call that comes in makes some:\n  {}\n", screen.typed("simulate --count 1"));
     }
-    "No job is like that. Leave out --state, --step or --call to see more.\n".to_owned()
+    "No job is like that. Leave out --state or another filter to see more.\n".to_owned()
 }
 
 #[cfg(test)]
@@ -272,6 +245,10 @@ pub mod samples {
             lease_until: (state == "running").then(|| at("07:05:10")),
             created_at: at("06:21:10"),
             finished_at: ended.then(|| at("06:21:40")),
+            priority: 0,
+            paused_at: None,
+            paused_by: None,
+            pause_reason: None,
         }
     }
 

@@ -4,14 +4,10 @@ use chrono::{DateTime, Utc};
 
 use super::History;
 use crate::cli::render::{Ink, Page, Screen, words};
+use crate::model::FailureClass;
 use crate::queue::{AttemptRow, JobRow, NOT_READY_DEADLINE, PAUSED_DEADLINE};
 use crate::store::calls::CallRow;
 use crate::store::deliveries::DeliveryRow;
-
-/// Class of an attempt that found nothing there yet.
-const NOT_READY: &str = "not_ready";
-/// Class of an attempt at night.
-const QUIET_HOURS: &str = "quiet_hours";
 
 /// The job, its attempts, and what to do next.
 pub fn page(
@@ -38,6 +34,9 @@ pub fn page(
         page.fact("Message", &to);
     }
     page.fact("Made", &format!("{}, in run {} of the call", screen.time(job.created_at), job.run));
+    if job.priority != 0 {
+        page.fact("Priority", &format!("{}, where 0 is the usual and a higher one goes first", job.priority));
+    }
     page.fact("Starts", &format!("{}, {} of them used as attempts", job.starts, job.attempts));
     if let Some(worker) = &job.worker {
         page.fact(if job.state == "running" { "Worker" } else { "Last worker" }, worker);
@@ -66,6 +65,12 @@ pub fn page(
 /// be those of other jobs too.
 pub fn advice(page: &mut Page, screen: &Screen, job: &JobRow, attempts: &[AttemptRow]) -> bool {
     let name = format!("Job {} ({})", job.id, job.step);
+    let pause = words::pause(screen, &job.step, job.paused_at, job.paused_by.as_deref(), job.pause_reason.as_deref());
+    if let Some(pause) = pause.filter(|_| job.state == "available") {
+        page.text(2, Ink::Amber, &format!("{name} waits: {pause}"));
+        page.command(&format!("jobs resume {}", job.step));
+        return true;
+    }
     let sentence = match job.state.as_str() {
         "failed" => format!("{name} failed and needs a person. Remove the cause, then run it again:"),
         "available" if job.run_at > screen.now => {
@@ -74,6 +79,7 @@ pub fn advice(page: &mut Page, screen: &Screen, job: &JobRow, attempts: &[Attemp
             let next = screen.soon(job.run_at);
             format!("{name} waits and goes on by itself: {next}.{} To try at once:", end.unwrap_or_default())
         }
+        "cancelled" => format!("{name} was cancelled. Should it be done after all:"),
         "running" => {
             page.text(2, Ink::Plain, &running(&name, screen, job));
             return true;
@@ -89,10 +95,10 @@ pub fn advice(page: &mut Page, screen: &Screen, job: &JobRow, attempts: &[Attemp
 fn deadline(job: &JobRow, attempts: &[AttemptRow]) -> Option<DateTime<Utc>> {
     let since = job.waiting_since?;
     let last = attempts.iter().rfind(|attempt| attempt.job_id == job.id)?;
-    match last.error_class.as_deref() {
-        Some(NOT_READY) => Some(since + NOT_READY_DEADLINE),
+    match last.error_class.as_deref().and_then(|class| class.parse().ok()) {
+        Some(FailureClass::NotReady) => Some(since + NOT_READY_DEADLINE),
         // The night ends by itself.
-        Some(QUIET_HOURS) => None,
+        Some(FailureClass::QuietHours) => None,
         _ => Some(since + PAUSED_DEADLINE),
     }
 }
@@ -110,7 +116,6 @@ fn running(name: &str, screen: &Screen, job: &JobRow) -> String {
 fn nothing_to_do(job: &JobRow) -> &'static str {
     match job.state.as_str() {
         "available" => "It is due and starts as soon as a worker is free. Is one running?",
-        "cancelled" => "It was cancelled; nothing follows.",
         _ => "It has ended well; nothing is to do.",
     }
 }

@@ -2,9 +2,11 @@
 
 use uuid::Uuid;
 
+use super::bulk::{ItemJson, ItemsJson};
 use super::samples::{at, attempt, job};
 use super::*;
 use crate::cli::render::width_of;
+use crate::queue::Act;
 use crate::store::deliveries::DeliveryRow;
 
 const KEY_REFUSED: &str = "The transcription server refused our key. Check TRANSCRIPTION_API_KEY or OPENAI_API_KEY; \
@@ -36,7 +38,7 @@ fn assert_fits(text: &str) {
 
 #[test]
 fn the_list_fits_80_columns() {
-    let text = listed(&Screen::for_tests(), &jobs(), &JobFilter::default(), true);
+    let text = listed(&Screen::for_tests(), &jobs(), true, true);
     assert_fits(&text);
     insta::assert_snapshot!(text);
 }
@@ -44,16 +46,15 @@ fn the_list_fits_80_columns() {
 #[test]
 fn a_wide_screen_shows_more() {
     let screen = Screen { width: 150, ..Screen::for_tests() };
-    let text = listed(&screen, &jobs()[..2], &JobFilter::default(), false);
+    let text = listed(&screen, &jobs()[..2], true, false);
     insta::assert_snapshot!(text);
 }
 
 #[test]
 fn an_empty_list_says_what_fills_it() {
-    let text = listed(&Screen::for_tests(), &[], &JobFilter::default(), false);
+    let text = listed(&Screen::for_tests(), &[], true, false);
     assert!(text.contains("simulate"), "{text}");
-    let filter = JobFilter { state: Some("failed".to_owned()), ..JobFilter::default() };
-    assert!(listed(&Screen::for_tests(), &[], &filter, false).contains("Leave out --state"));
+    assert!(listed(&Screen::for_tests(), &[], false, false).contains("Leave out --state"));
 }
 
 #[test]
@@ -83,7 +84,7 @@ fn a_running_job_tells_when_others_may_take_it() {
     assert!(text.contains(lease), "{text}");
     assert!(text.contains("desk-4711 is at Job 13 (download) since Today 07:21. Should it be gone,"), "{text}");
     running.lease_until = Some(at("07:01:00"));
-    let listed = listed(&Screen::for_tests(), &[running], &JobFilter::default(), false);
+    let listed = listed(&Screen::for_tests(), &[running], true, false);
     assert!(listed.contains("Lease over  Today 08:01      1  Free for others since 08:01:00"), "{listed}");
 }
 
@@ -143,15 +144,35 @@ fn json_keeps_its_shape() {
     insta::assert_json_snapshot!("list", ListJson { items });
     let attempts = [attempt(&jobs[0], 1, "06:21:14", 2_100, "retry")];
     insta::assert_json_snapshot!("show", ShowJson { job: JobJson::new(&jobs[0], now), attempts: &attempts });
-    let refused = RetriedJson { id: 13, result: "refused", reason: Some("running".to_owned()) };
-    let items = vec![RetriedJson { id: 12, result: "due", reason: None }, refused];
-    insta::assert_json_snapshot!("retry", RetryJson { items });
+    let refused = ItemJson { id: 13, result: "refused", reason: Some("running".to_owned()) };
+    let items = vec![ItemJson { id: 12, result: "due", reason: None }, refused];
+    insta::assert_json_snapshot!("retry", ItemsJson { items });
 }
 
 #[test]
-fn retries_are_told_one_by_one() {
-    let item = |result, reason: Option<&str>| told(&RetriedJson { id: 7, result, reason: reason.map(str::to_owned) });
-    assert_eq!(item("due", None), "Job 7 is due now, with all its attempts.\n");
-    assert_eq!(item("not_found", None), "There is no job 7.\n");
-    assert_eq!(item("refused", Some("running")), "Job 7 is running: it cannot be retried.\n");
+fn acts_are_told_one_by_one() {
+    let item = |act: &Act, result, reason: Option<&str>| {
+        bulk::told(act, &ItemJson { id: 7, result, reason: reason.map(str::to_owned) })
+    };
+    let cancel = Act::Cancel(String::new());
+    assert_eq!(item(&Act::Retry, "due", None), "Job 7 is due now, with all its attempts.\n");
+    assert_eq!(item(&Act::Retry, "not_found", None), "There is no job 7.\n");
+    assert_eq!(item(&Act::Retry, "refused", Some("running")), "Job 7 is running: it cannot be retried.\n");
+    assert_eq!(item(&cancel, "cancelled", None), "Job 7 is cancelled.\n");
+    assert_eq!(item(&cancel, "refused", Some("completed")), "Job 7 is completed: it cannot be cancelled.\n");
+    assert_eq!(item(&Act::Prioritize(10), "prioritized", None), "Job 7 has priority 10.\n");
+}
+
+#[test]
+fn a_paused_step_is_explained_where_its_jobs_are_seen() {
+    let mut due = job(12, "transcribe", "available");
+    due.paused_at = Some(at("06:30:00"));
+    due.paused_by = Some("dana@desk".to_owned());
+    due.pause_reason = Some("The vendor moves its servers".to_owned());
+    let list = listed(&Screen::for_tests(), &[due.clone(), job(11, "download", "completed")], true, false);
+    assert_fits(&list);
+    insta::assert_snapshot!("paused_list", list);
+    let text = page::page(&Screen::for_tests(), &due, None, &[], &[]);
+    assert_fits(&text);
+    insta::assert_snapshot!("paused_page", text);
 }

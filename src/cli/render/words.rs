@@ -26,6 +26,7 @@ pub fn job_state<'a>(screen: &Screen, job: &'a JobRow) -> (Ink, &'a str, String)
     match job.state.as_str() {
         "available" if screen.is_soon(job.run_at) => (Ink::Amber, "Goes on", screen.soon(job.run_at)),
         "available" if job.run_at > screen.now => (Ink::Amber, "Waits until", screen.time(job.run_at)),
+        "available" if job.paused_at.is_some() => (Ink::Amber, "Paused since", time(job.paused_at)),
         "available" => (Ink::Plain, "Due since", screen.time(job.run_at)),
         "running" if lease_is_over(screen, job) => (Ink::Amber, "Lease over", time(job.lease_until)),
         "running" => (Ink::Plain, "Running since", time(job.claimed_at)),
@@ -34,6 +35,22 @@ pub fn job_state<'a>(screen: &Screen, job: &'a JobRow) -> (Ink, &'a str, String)
         "cancelled" => (Ink::Grey, "Cancelled", time(job.finished_at)),
         other => (Ink::Plain, other, String::new()),
     }
+}
+
+/// That a step is paused, by whom, since when and why, if it is; followed by the command that ends it.
+pub fn pause(
+    screen: &Screen,
+    step: &str,
+    since: Option<DateTime<Utc>>,
+    by: Option<&str>,
+    reason: Option<&str>,
+) -> Option<String> {
+    let since = screen.time(since?);
+    let by = by.map(|by| format!(" by {by}")).unwrap_or_default();
+    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    // Whoever wrote the reason may have ended it as a sentence.
+    let end = if reason.ends_with(['.', '!', '?']) { "" } else { "." };
+    Some(format!("{step} is paused{by} since {since}{reason}{end} To let it go on:"))
 }
 
 /// From when on other workers may take a running job: a living worker renews its lease long before.

@@ -2,7 +2,7 @@
 
 use super::Effect;
 
-/// What was used of the models by all answers that they computed, those that were lost on the way included.
+/// What was used of the models by answers that they computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Bill {
     /// Seconds of audio that were transcribed.
@@ -15,8 +15,8 @@ pub struct Bill {
 
 impl Bill {
     /// What these deeds come to.
-    pub(super) fn of(effects: &[Effect]) -> Self {
-        effects.iter().fold(Self::default(), |bill, Effect { usage, .. }| Self {
+    pub(super) fn of<'a>(effects: impl IntoIterator<Item = &'a Effect>) -> Self {
+        effects.into_iter().fold(Self::default(), |bill, Effect { usage, .. }| Self {
             audio_seconds: bill.audio_seconds + usage.audio_seconds,
             input_tokens: bill.input_tokens + usage.input_tokens,
             output_tokens: bill.output_tokens + usage.output_tokens,

@@ -73,6 +73,10 @@ impl Door {
             return struck.refuse(&scene);
         }
         let response = execute(endpoint, request).await;
+        if let Some(refusal) = struck.refuse_too_much(&response, &scene) {
+            return refusal;
+        }
+        let response = struck.alter(response).await;
         self.note(upstream, &response, Some(&struck));
         struck.spoil(response, &scene, &self.connections, &client).await
     }

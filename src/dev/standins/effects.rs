@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use poem::Response;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::Upstream;
@@ -53,6 +54,14 @@ impl Deed {
     /// To something that is known by its content.
     pub(super) fn to_content(content: &[u8], usage: Usage) -> Self {
         Self { subject: hex(&Sha256::digest(content)), usage }
+    }
+
+    /// The same, where the answer of a language model now tells another use.
+    pub(super) fn billed_as(mut self, answer: &Value) -> Self {
+        let tokens = |name: &str| answer["usage"][name].as_i64();
+        self.usage.input_tokens = tokens("prompt_tokens").unwrap_or(self.usage.input_tokens);
+        self.usage.output_tokens = tokens("completion_tokens").unwrap_or(self.usage.output_tokens);
+        self
     }
 
     /// Lays it into an answer, where the door finds it.

@@ -200,9 +200,15 @@ impl Standins {
         self.effects.all()
     }
 
-    /// What the transcriber and the language model would charge for, refused requests left out.
+    /// What the transcriber and the language model would charge for, answers that were lost on the way included,
+    /// refused requests left out.
     pub fn bill(&self) -> Bill {
         Bill::of(&self.effects.all())
+    }
+
+    /// The part of [`Self::bill`] that is for answers which never reached the client: nobody told it what they had used.
+    pub fn bill_for_lost_answers(&self) -> Bill {
+        Bill::of(self.effects.all().iter().filter(|effect| effect.lost))
     }
 
     /// Stops listening and waits until what is under way has ended, at most a second.

@@ -38,7 +38,7 @@ async fn headers_say_what_comes_next() {
 
 #[tokio::test]
 async fn errors_of_the_frameworks_become_problems() {
-    let code = |error: poem::Error| Problem::from(error).code;
+    let code = |error: poem::Error| Problem::from(error).code.as_str();
     let request = Request::builder().uri("/nowhere".parse().unwrap()).finish();
     assert_eq!(code(Route::new().call(request).await.err().unwrap()), "not_found");
     assert_eq!(code(Problem::webhook_off().into()), "webhook_off");
@@ -52,8 +52,8 @@ async fn errors_of_the_frameworks_become_problems() {
 
 #[test]
 fn an_outage_is_not_a_bug() {
-    assert_eq!(Problem::from(sqlx::Error::PoolTimedOut).code, "database_unavailable");
-    assert_eq!(Problem::from(sqlx::Error::Io(std::io::Error::other("gone"))).code, "database_unavailable");
-    assert_eq!(Problem::from(sqlx::Error::RowNotFound).code, "internal");
-    assert_eq!(Problem::from(sqlx::Error::ColumnNotFound("x".into())).code, "internal");
+    assert_eq!(Problem::from(sqlx::Error::PoolTimedOut).code, ProblemCode::DatabaseUnavailable);
+    assert_eq!(Problem::from(sqlx::Error::Io(std::io::Error::other("gone"))).code, ProblemCode::DatabaseUnavailable);
+    assert_eq!(Problem::from(sqlx::Error::RowNotFound).code, ProblemCode::Internal);
+    assert_eq!(Problem::from(sqlx::Error::ColumnNotFound("x".into())).code, ProblemCode::Internal);
 }

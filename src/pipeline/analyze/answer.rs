@@ -152,7 +152,7 @@ mod tests {
     fn said() -> Said {
         let segment = |text: &str| Segment { speaker: Speaker::Agent, start_ms: 0, end_ms: 1, text: text.to_owned() };
         let segments = vec![segment("This is Dana. Your router is broken."), segment("I call you back by June first.")];
-        let transcript = Transcript { language: None, timing: Timing::Estimated, segments };
+        let transcript = Transcript { language: None, timing: Timing::Estimated, segments, ends_early: None };
         Said::new(&transcript, "2026-05-28T08:00:00Z".parse().unwrap(), chrono_tz::Europe::Berlin)
     }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::answer;
 use super::said::Said;
-use crate::model::{Analysis, Usage};
+use crate::model::{Analysis, FailureClass, Usage};
 use crate::pipeline::paid::{self, Paid};
 use crate::pipeline::{ANALYZE, Rooms};
 use crate::providers::language_model::{Completion, CompletionRequest};
@@ -57,8 +57,11 @@ impl Asker<'_> {
         let second = self.complete(&request).await?;
         let analysis = answer::check(&second.json, self.said).map_err(|problem| {
             StepError::permanent(
-                "bad_answer",
-                format!("The language model did not keep the agreed form, even when asked again: {problem}. Try another ANALYSIS_MODEL or ANALYSIS_STRUCTURED_OUTPUT, then retry."),
+                FailureClass::BadAnswer,
+                format!(
+                    "The language model did not keep the agreed form, even when asked again: {problem}. Choose \
+                     another ANALYSIS_MODEL or ANALYSIS_STRUCTURED_OUTPUT and run the job again."
+                ),
             )
         })?;
         Ok(Answered { analysis, json: second.json, model: second.model })

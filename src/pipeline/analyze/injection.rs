@@ -78,7 +78,8 @@ fn said(spoken: &str) -> Said {
         turn(Speaker::Customer, spoken),
         turn(Speaker::Agent, "We are open on Saturdays from nine to one."),
     ];
-    let transcript = Transcript { language: Some("en".to_owned()), timing: Timing::Estimated, segments };
+    let transcript =
+        Transcript { language: Some("en".to_owned()), timing: Timing::Estimated, segments, ends_early: None };
     Said::new(&transcript, "2026-11-17T08:00:00Z".parse().unwrap(), chrono_tz::UTC)
 }
 

@@ -39,7 +39,7 @@ pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done,
         tracing::warn!("The transcript is gone; nothing to analyze.");
         return Ok(Done::end());
     };
-    let (analysis, model, parts) = if transcript.segments.is_empty() {
+    let (mut analysis, model, parts) = if transcript.segments.is_empty() {
         (nobody_spoke(), "none".to_owned(), None)
     } else {
         rooms.language_model.is_configured().map_err(|error| StepError::from_upstream(error, job.waits))?;
@@ -50,6 +50,7 @@ pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done,
         let (answered, parts) = parts::analyze(&asker, &transcript, &call_line, limit).await?;
         (answered.analysis, answered.model, parts)
     };
+    analysis.statements.extend(transcript.ends_early.map(|early| ours(early.to_string())));
     let unsupported = analysis.statements.iter().filter(|s| !s.supported).count()
         + analysis.action_items.iter().filter(|item| !item.supported).count();
     tracing::info!(
@@ -64,14 +65,18 @@ pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done,
 }
 
 fn nobody_spoke() -> Analysis {
-    let text = "Nobody spoke in this recording.".to_owned();
     Analysis {
-        statements: vec![Statement { text, evidence: Vec::new(), supported: true }],
+        statements: vec![ours("Nobody spoke in this recording.".to_owned())],
         sentiment: Sentiment::Neutral,
         urgency: 1,
         topics: Vec::new(),
         action_items: Vec::new(),
     }
+}
+
+/// What we know of the recording ourselves, as nobody says it.
+fn ours(text: String) -> Statement {
+    Statement { text, evidence: Vec::new(), supported: true }
 }
 
 #[cfg(test)]

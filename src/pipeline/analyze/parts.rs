@@ -6,15 +6,15 @@ use std::ops::Range;
 use super::answer;
 use super::ask::{Answered, Asker};
 use super::prompt;
-use crate::model::Transcript;
+use crate::model::{FailureClass, Transcript};
 use crate::queue::StepError;
 
 /// Rule of thumb for the languages of Europe.
 const CHARACTERS_PER_TOKEN: f64 = 3.5;
 /// Part of the limit that the lines of one part take, in percent.
 const SHARE: usize = 60;
-/// What the server says of a question that is too long after all, by the classes of its errors.
-const TOO_LONG: [&str; 3] = ["context_too_long", "request_too_large", "cut_off"];
+/// What the server says of a question that is too long after all.
+const TOO_LONG: [FailureClass; 3] = [FailureClass::ContextTooLong, FailureClass::RequestTooLarge, FailureClass::CutOff];
 
 /// The analysis, and in how many parts it was made if not in one. `limit` is in tokens, as estimated.
 pub(super) async fn analyze(
@@ -30,7 +30,7 @@ pub(super) async fn analyze(
     if needed <= limit || lines.len() == 1 {
         match asker.ask(prompt::SYSTEM, prompt::user(call_line, &lines)).await {
             Err(StepError::Permanent(failure)) if TOO_LONG.contains(&failure.class) && lines.len() > 1 => {
-                tracing::warn!(class = failure.class, "The transcript is too long for the model; asking in parts.");
+                tracing::warn!(class = %failure.class, "The transcript is too long for the model; asking in parts.");
                 limit = fixed + (needed - fixed) / 2;
             }
             answered => return Ok((answered?, None)),
@@ -64,7 +64,7 @@ async fn merge(
         }
         answers = merged;
     }
-    answers.pop().ok_or_else(|| StepError::permanent("bad_answer", "The transcript has no lines."))
+    answers.pop().ok_or_else(|| anyhow::anyhow!("nothing of the transcript was asked about").into())
 }
 
 fn tokens(text: &str) -> usize {

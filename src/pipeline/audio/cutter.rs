@@ -120,9 +120,9 @@ impl Cutter {
         let piece = (voiced_frames >= LEAST_VOICED_FRAMES).then(|| Piece {
             channel: self.channel,
             rate: self.rate,
-            start_ms: (self.first_frame * FRAME_MS) as i64,
+            start_ms: self.milliseconds(self.first_frame),
             samples: self.samples[..end].to_vec(),
-            voiced_ms: voiced.iter().map(|(s, e)| ((s * FRAME_MS) as i64, (e * FRAME_MS) as i64)).collect(),
+            voiced_ms: voiced.iter().map(|(s, e)| (self.milliseconds(*s), self.milliseconds(*e))).collect(),
         });
         self.forget(count);
         self.voiced = (0..self.frames.len()).any(|index| self.is_voice(index));
@@ -145,6 +145,11 @@ impl Cutter {
     /// Whether there is voice in a frame of `samples`.
     fn is_voice(&self, index: usize) -> bool {
         self.voice.get(self.first_frame + index).copied().unwrap_or(false)
+    }
+
+    /// Length of so many frames, which at some rates are a little shorter than they should be.
+    fn milliseconds(&self, frames: usize) -> i64 {
+        (frames * self.frame_samples * 1_000 / self.rate as usize) as i64
     }
 
     fn forget(&mut self, count: usize) {

@@ -14,9 +14,11 @@ use symphonia::core::packet::Packet;
 use symphonia::core::units::TimeBase;
 
 use super::AudioError;
+use super::length::{Length, seconds};
 use super::opus::{self, Opus};
 use super::resample::Resampler;
 use super::source::Source;
+use crate::model::EndsEarly;
 
 /// Two channels are two sides; more are mixed into one, but a file with more than this is no call.
 const MOST_CHANNELS: usize = 8;
@@ -33,6 +35,7 @@ const MP3_DELAY: usize = 576 + 529;
 
 /// A recording that is being decoded.
 pub(super) struct Recording {
+    length: Option<Length>,
     format: Box<dyn FormatReader>,
     decoder: Decoder,
     track: u32,
@@ -72,7 +75,8 @@ struct Shape {
 impl Recording {
     /// Looks at the content and finds its track of sound.
     pub(super) fn open(file: File) -> Result<Self, AudioError> {
-        let stream = MediaSourceStream::new(Box::new(Source::new(file)?), MediaSourceStreamOptions::default());
+        let (source, header) = Source::new(file)?;
+        let stream = MediaSourceStream::new(Box::new(source), MediaSourceStreamOptions::default());
         // No hint: the content decides, not the name.
         let format = symphonia::default::get_probe()
             .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
@@ -95,8 +99,10 @@ impl Recording {
             CODEC_ID_MP3 if track.delay.unwrap_or(0) == 0 => MP3_DELAY,
             _ => 0,
         };
+        let length = Length::told(header, format.as_ref(), track);
         let (track, time_base) = (track.id, track.time_base);
         Ok(Self {
+            length,
             format,
             decoder,
             track,
@@ -150,6 +156,12 @@ impl Recording {
             resampler.push(plane);
         }
         Ok(Some(Block { rate: Resampler::rate(shape.rate), planes: &self.planes }))
+    }
+
+    /// What is missing at the end, once all blocks were taken.
+    pub(super) fn ends_early(&self) -> Option<EndsEarly> {
+        let heard = self.decoded as f64 / f64::from(self.shape?.rate);
+        self.length?.missing(heard, (LONGEST_HOURS * 3600) as f64)
     }
 
     /// The next packet of our track.
@@ -221,11 +233,6 @@ impl Recording {
     }
 }
 
-/// Length of so many units; 0 when the unit is not known.
-fn seconds(units: f64, base: Option<TimeBase>) -> f64 {
-    base.map_or(0.0, |base| units * f64::from(base.numer.get()) / f64::from(base.denom.get()))
-}
-
 /// Many channels become one. Divided by the root of their number: mostly one speaks at a time.
 fn mix(planes: &mut Vec<Vec<i16>>) {
     let share = (planes.len() as f32).sqrt().recip();
@@ -237,5 +244,5 @@ fn mix(planes: &mut Vec<Vec<i16>>) {
 }
 
 fn unsupported(error: &SymphoniaError) -> AudioError {
-    AudioError::Unsupported(format!("the decoder says: {error}"))
+    AudioError::Unsupported(format!("the decoder stops ({error})"))
 }

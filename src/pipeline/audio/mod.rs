@@ -10,6 +10,8 @@ mod activity;
 mod alike;
 mod cutter;
 mod decode;
+mod header;
+mod length;
 mod opus;
 mod piece;
 mod resample;
@@ -24,6 +26,8 @@ use cutter::Cutter;
 use decode::{Block, Recording};
 pub use piece::Piece;
 
+use crate::model::EndsEarly;
+
 /// How many sides can be told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channels {
@@ -31,6 +35,15 @@ pub enum Channels {
     One,
     /// Agent on the first, customer on the second.
     Two,
+}
+
+/// What is known of a recording once all of it was cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whole {
+    /// How many sides can be told apart.
+    pub channels: Channels,
+    /// What it lacks at its end, if it announces more than there is.
+    pub ends_early: Option<EndsEarly>,
 }
 
 /// Why a recording could not be read.
@@ -47,7 +60,7 @@ pub enum AudioError {
 /// Decodes a recording and sends its pieces as they are found, channel by channel as their pauses come. The file is
 /// read twice: first to learn where somebody speaks and whether its channels differ, then for the pieces. Blocks: call
 /// it on a thread of its own. Ends early, without an error, when nobody listens any more.
-pub fn cut(file: File, pieces: &Sender<Piece>) -> Result<Channels, AudioError> {
+pub fn cut(file: File, pieces: &Sender<Piece>) -> Result<Whole, AudioError> {
     // Decoders meet hostile files, and a panic of theirs would meet every further attempt too.
     catch_unwind(AssertUnwindSafe(|| {
         let survey = survey(file.try_clone()?, pieces)?;
@@ -63,6 +76,7 @@ struct Survey {
     rate: u32,
     /// For each channel that is to be cut: which one of the file, and where there is voice.
     voices: Vec<(usize, Vec<bool>)>,
+    ends_early: Option<EndsEarly>,
 }
 
 fn survey(file: File, pieces: &Sender<Piece>) -> Result<Survey, AudioError> {
@@ -95,11 +109,12 @@ fn survey(file: File, pieces: &Sender<Piece>) -> Result<Survey, AudioError> {
         }
         (channel, voice)
     });
-    Ok(Survey { rate: known_rate, voices: voices.collect() })
+    Ok(Survey { rate: known_rate, voices: voices.collect(), ends_early: recording.ends_early() })
 }
 
-fn send_pieces(file: File, survey: Survey, pieces: &Sender<Piece>) -> Result<Channels, AudioError> {
+fn send_pieces(file: File, survey: Survey, pieces: &Sender<Piece>) -> Result<Whole, AudioError> {
     let channels = if survey.voices.len() == 1 { Channels::One } else { Channels::Two };
+    let whole = Whole { channels, ends_early: survey.ends_early };
     let mut recording = Recording::open(file)?;
     let mut cutters: Vec<(usize, Cutter)> = Vec::new();
     for (number, (channel, voice)) in survey.voices.into_iter().enumerate() {
@@ -110,7 +125,7 @@ fn send_pieces(file: File, survey: Survey, pieces: &Sender<Piece>) -> Result<Cha
             let Some(samples) = planes.get(*channel) else { continue };
             for piece in cutter.push(samples) {
                 if pieces.blocking_send(piece).is_err() {
-                    return Ok(channels);
+                    return Ok(whole);
                 }
             }
         }
@@ -118,5 +133,5 @@ fn send_pieces(file: File, survey: Survey, pieces: &Sender<Piece>) -> Result<Cha
     for piece in cutters.into_iter().filter_map(|(_, cutter)| cutter.finish()) {
         let _ = pieces.blocking_send(piece);
     }
-    Ok(channels)
+    Ok(whole)
 }

@@ -38,7 +38,7 @@ impl Opus {
             return Err(AudioError::Unsupported(text));
         }
         let decoder = OpusDecoder::new(RATE as i32, channels)
-            .map_err(|error| AudioError::Unsupported(format!("the Opus decoder says: {error}")))?;
+            .map_err(|error| AudioError::Unsupported(format!("the Opus decoder stops ({error})")))?;
         let skip = (skip * RATE / CLOCK) as usize;
         Ok(Self { decoder, channels, interleaved: vec![0; MAX_PACKET_SAMPLES * channels], skip })
     }

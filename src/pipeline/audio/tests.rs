@@ -29,9 +29,17 @@ fn pieces_of_bytes(bytes: &[u8]) -> Result<(Channels, Vec<Piece>), AudioError> {
 
 fn pieces_in(file: File) -> Result<(Channels, Vec<Piece>), AudioError> {
     let (send, mut receive) = mpsc::channel(1_000);
-    let channels = cut(file, &send)?;
+    let channels = cut(file, &send)?.channels;
     drop(send);
     Ok((channels, std::iter::from_fn(|| receive.blocking_recv()).collect()))
+}
+
+/// What the recording lacks at its end.
+fn ends_early(bytes: &[u8]) -> Option<(i64, i64)> {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    let (send, _receive) = mpsc::channel(1_000);
+    cut(file, &send).unwrap().ends_early.map(|early| (early.heard_seconds, early.promised_seconds))
 }
 
 /// Who speaks from when to when, in milliseconds, and with which words.
@@ -121,6 +129,29 @@ fn the_first_words_of_a_piece_begin_with_its_voice() {
     let voiced_ms = vec![(200, 760), (920, 4_000)];
     let piece = Piece { channel: 0, rate: 8_000, start_ms: 1_000, samples: Vec::new(), voiced_ms };
     assert_eq!(piece.spread("Hello there.")[0].0, 1_200);
+}
+
+#[test]
+fn halves_are_cut_where_it_is_quiet_near_the_middle_and_lose_nothing() {
+    let mut samples = vec![1_000; 80_000];
+    samples[36_000..37_600].fill(3);
+    samples[1_000..2_000].fill(0);
+    let voiced_ms = vec![(200, 4_500), (4_700, 9_800)];
+    let piece = Piece { channel: 1, rate: 8_000, start_ms: 1_000, samples: samples.clone(), voiced_ms };
+    let (first, second) = piece.halves();
+    assert_eq!([first.samples.as_slice(), &second.samples].concat(), samples);
+    let cut = first.samples.len() as i64 / 8;
+    assert!((4_500..4_700).contains(&cut), "cut at {cut} ms");
+    assert_eq!((first.start_ms, first.voiced_ms), (1_000, vec![(200, 4_500)]));
+    assert_eq!((second.start_ms, second.channel, second.rate), (1_000 + cut, 1, 8_000));
+    assert_eq!(second.voiced_ms, [(4_700 - cut, 9_800 - cut)]);
+
+    let even = Piece { channel: 0, rate: 8_000, start_ms: 0, samples: vec![9; 80_000], voiced_ms: vec![(0, 10_000)] };
+    let (first, second) = even.halves();
+    assert_eq!((first.samples.len(), second.samples.len()), (40_080, 39_920), "in the middle where all is alike");
+    assert_eq!((first.voiced_ms, second.voiced_ms), (vec![(0, 5_010)], vec![(0, 4_990)]));
+    let short = Piece { channel: 0, rate: 8_000, start_ms: 0, samples: vec![1, 2], voiced_ms: Vec::new() };
+    assert_eq!(short.halves().0.samples, [1]);
 }
 
 #[test]

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub(super) use self::pass::Pass;
 use super::{ANALYZE, DOWNLOAD, NOTIFY, TRANSCRIBE};
+use crate::model::FailureClass;
 use crate::queue::{Failure, Job, StepError, Waker};
 use crate::store;
 use crate::store::providers::{ProbeAsk, ProviderRow};
@@ -212,13 +213,13 @@ impl Gate {
         LONGEST_WAIT.mul_f64(self.retry_scale * rand::random_range(0.8..1.2)).max(SHORTEST_PAUSE)
     }
 
-    /// For a job that has not asked.
+    /// For a job that has not asked: the class is that of the pause, so that whoever looks for it finds all who wait.
     fn held(&self, provider: &'static str, row: &ProviderRow) -> StepError {
         let said = row.reason.as_deref().unwrap_or("It does not work.");
-        let message =
-            format!("{said} All calls that need it wait, and go on soon after one of them has found it working again.");
-        let reason = Failure { class: "provider_paused", message };
-        StepError::WaitFor { what: provider, delay: self.longest_wait(), reason }
+        let message = format!("Paused for all calls, so this one did not ask. {said}");
+        // A word that only a later version knows.
+        let class = row.error_class.as_deref().and_then(|word| word.parse().ok()).unwrap_or(FailureClass::ServerError);
+        StepError::WaitFor { what: provider, delay: self.longest_wait(), reason: Failure { class, message } }
     }
 }
 
@@ -261,9 +262,13 @@ fn place(provider: &str) -> &str {
 
 /// For a job that has not asked, where the provider has said how long it is to rest.
 fn limited(provider: &'static str, rest: Duration) -> StepError {
-    let message = format!("Another call was asked by {} to come more slowly; this one waits with it.", place(provider));
+    let message = format!(
+        "Another call was asked by {} to come more slowly, so this one did not ask. If that goes on, raise the account's \
+         limit or lower WORKER_CONCURRENCY.",
+        place(provider)
+    );
     let delay = rest + Duration::from_secs_f64(rand::random_range(0.0..SPREAD));
-    StepError::WaitFor { what: provider, delay, reason: Failure { class: "rate_limited", message } }
+    StepError::WaitFor { what: provider, delay, reason: Failure { class: FailureClass::RateLimited, message } }
 }
 
 fn standing(row: &ProviderRow) -> Standing {

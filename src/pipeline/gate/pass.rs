@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Gate, OUTAGE_LADDER, REFUSED_LADDER, SLOT, step_of};
-use crate::model::{CallId, Fault, UpstreamError};
+use super::{Gate, OUTAGE_LADDER, REFUSED_LADDER, SLOT, place, step_of};
+use crate::model::{CallId, FailureClass, Fault, UpstreamError};
 use crate::queue::{self, Failure, Job, StepError};
 use crate::store;
 use crate::store::providers::Complaint;
@@ -143,7 +143,7 @@ impl<'a> Pass<'a> {
         error: &UpstreamError,
         probe_in: Duration,
     ) -> Result<Then, sqlx::Error> {
-        let complaint = Complaint { class: error.class, reason: &error.message, probe_in };
+        let complaint = Complaint { class: error.class.as_str(), reason: &self.reason(error), probe_in };
         store::providers::probe_failed(&self.gate.db, self.provider, probe.token, complaint).await?;
         self.gate.forget();
         // Another one asks next time: it may be this very call that the provider cannot bear.
@@ -167,15 +167,24 @@ impl<'a> Pass<'a> {
 
     async fn pause(&self, error: &UpstreamError, probe_in: Duration) -> Result<Then, sqlx::Error> {
         let (db, age) = (&self.gate.db, self.began.elapsed());
-        let complaint = Complaint { class: error.class, reason: &error.message, probe_in };
+        let complaint = Complaint { class: error.class.as_str(), reason: &self.reason(error), probe_in };
         if store::providers::pause(db, self.provider, complaint, age).await? {
             self.gate.forget();
-            tracing::error!(provider = self.provider, class = error.class, reason = %error.message,
+            tracing::error!(provider = self.provider, class = error.class.as_str(), reason = %error.message,
                 "The provider is paused for all calls: they wait, and one at a time asks whether it works again.");
             return Ok(Then::Wait(probe_in));
         }
         let paused = self.gate.look_now(self.provider).await?.is_some_and(|row| row.paused_at.is_some());
         Ok(if paused { Then::Wait(self.gate.longest_wait()) } else { Then::AsSaid })
+    }
+
+    /// What the provider is paused for, as it stands at calls that have not asked.
+    fn reason(&self, error: &UpstreamError) -> String {
+        if error.class == FailureClass::UnknownOutcome {
+            let place = place(self.provider);
+            return format!("Nobody knows what became of the last messages: {place} gave no answer. Look after it.");
+        }
+        error.message.clone()
     }
 
     /// The database may be away; the leases of probes and the keeper see to it that nothing hangs.

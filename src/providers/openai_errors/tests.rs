@@ -5,7 +5,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::providers::openai_server::TRANSCRIPTION;
+use crate::providers::openai_server::{ANALYSIS, TRANSCRIPTION};
 
 fn refusal(status: u16, headers: &[(&'static str, &'static str)], body: &[u8]) -> Refusal {
     let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
@@ -63,7 +63,7 @@ fn each_refusal_has_its_consequence(
     #[case] class: &str,
 ) {
     let error = refusal(status, &[], body.to_string().as_bytes()).into_error(&TRANSCRIPTION, "");
-    assert_eq!((error.fault, error.class), (fault, class), "{error}");
+    assert_eq!((error.fault, error.class.as_str()), (fault, class), "{error}");
     assert!(error.message.starts_with(char::is_uppercase), "{error}");
 }
 
@@ -96,8 +96,8 @@ fn the_header_counts_before_the_words(
 #[case(b"<html>Bad gateway</html>")]
 #[case(b"\xFF\xFE\x00")]
 fn odd_bodies_are_survived(#[case] body: &[u8]) {
-    assert_eq!(refusal(502, &[], body).into_error(&TRANSCRIPTION, "").class, "server_error");
-    assert_eq!(refusal(400, &[], body).into_error(&TRANSCRIPTION, "").class, "bad_request");
+    assert_eq!(refusal(502, &[], body).into_error(&TRANSCRIPTION, "").class.as_str(), "server_error");
+    assert_eq!(refusal(400, &[], body).into_error(&TRANSCRIPTION, "").class.as_str(), "bad_request");
 }
 
 #[rstest]
@@ -135,4 +135,28 @@ fn quotations_are_short_and_a_refused_key_is_never_quoted() {
     let body = error_body("x", json!(null), "Incorrect API key provided: abc").to_string();
     let error = refusal(401, &[], body.as_bytes()).into_error(&TRANSCRIPTION, "");
     assert!(!error.message.contains("abc") && error.message.contains("OPENAI_API_KEY"), "{error}");
+}
+
+/// What an operator reads in `calls show`.
+#[test]
+fn sentences() {
+    let told = |status: u16, code: &str, message: &str| {
+        let body = error_body(code, json!(code), message);
+        refusal(status, &[], body.to_string().as_bytes()).into_error(&ANALYSIS, "").message
+    };
+    let sentences = [
+        told(429, "insufficient_quota", "You exceeded your current quota."),
+        told(401, "invalid_api_key", "Incorrect API key provided: sk-abc."),
+        told(403, "x", "Country not supported."),
+        told(404, "model_not_found", "The model does not exist."),
+        told(302, "x", ""),
+        told(413, "x", "Maximum content size exceeded"),
+        told(429, "tokens", "Request too large for the model."),
+        told(429, "requests", "Rate limit reached."),
+        told(503, "x", "The server is overloaded."),
+        told(400, "json_validate_failed", ""),
+        told(400, "context_length_exceeded", ""),
+        told(400, "x", "No."),
+    ];
+    insta::assert_snapshot!(sentences.join("\n"));
 }

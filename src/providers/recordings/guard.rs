@@ -13,7 +13,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
 use crate::config::AllowedHost;
-use crate::model::{Fault, UpstreamError};
+use crate::model::{FailureClass, Fault, UpstreamError};
 
 /// IPv4 ranges that are not global unicast.
 const SPECIAL_V4: [(Ipv4Addr, u32); 15] = [
@@ -43,6 +43,9 @@ const SPECIAL_V6: [(Ipv6Addr, u32); 4] = [
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
 ];
 
+/// What to do about a URL that is refused for what it is.
+const CORRECT_IT: &str = "Correct the recording_url that the webhook's sender gives.";
+
 /// Decides about URLs.
 #[derive(Debug, Clone)]
 pub(super) struct Guard {
@@ -57,16 +60,28 @@ impl Guard {
     pub fn check(&self, text: &str) -> Result<Url, UpstreamError> {
         match Url::parse(text.trim()) {
             Ok(url) if url.has_host() => self.permit(url),
-            _ => Err(refused("not_a_url", "The call's recording address is not a URL with a host.")),
+            _ => Err(refused(
+                FailureClass::NotAUrl,
+                format!("The call's recording address is not a URL with a host. {CORRECT_IT}"),
+            )),
         }
     }
 
     /// The URL that a redirect from `from` leads to, if it may be fetched. Never from https to http.
     pub fn follow(&self, from: &Url, location: &str) -> Result<Url, UpstreamError> {
         let to = from.join(location).ok().filter(Url::has_host);
-        let to = to.ok_or_else(|| refused("refused_redirect", "The recording host redirects to something no URL."))?;
+        let to = to.ok_or_else(|| {
+            refused(
+                FailureClass::RefusedRedirect,
+                "The recording host redirects to something that is no URL. Ask whoever runs it, and run the job again.",
+            )
+        })?;
         if from.scheme() == "https" && to.scheme() != "https" {
-            return Err(refused("refused_redirect", "The recording host redirects from https to an unsafe scheme."));
+            return Err(refused(
+                FailureClass::RefusedRedirect,
+                "The recording host redirects from https to an unsafe scheme. Ask whoever runs it, and run the job \
+                 again.",
+            ));
         }
         self.permit(to)
     }
@@ -74,7 +89,10 @@ impl Guard {
     fn permit(&self, mut url: Url) -> Result<Url, UpstreamError> {
         url.set_fragment(None);
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(refused("refused_url", "The recording URL carries a user name or password; that is refused."));
+            return Err(refused(
+                FailureClass::RefusedUrl,
+                format!("The recording URL carries a user name or password; that is refused. {CORRECT_IT}"),
+            ));
         }
         let literal = match url.host() {
             Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
@@ -87,7 +105,12 @@ impl Guard {
         match url.scheme() {
             "https" => {}
             "http" if self.allow_private => {}
-            scheme => return Err(refused("refused_url", format!("A recording URL must be https, not {scheme}."))),
+            scheme => {
+                return Err(refused(
+                    FailureClass::RefusedUrl,
+                    format!("A recording URL must be https, not {scheme}. {CORRECT_IT}"),
+                ));
+            }
         }
         if !self.allowed_hosts.iter().any(|allowed| matches_host(allowed, &url, literal)) {
             return Err(refused_host(&url));
@@ -190,7 +213,7 @@ fn within_v6(address: Ipv6Addr, (range, prefix): (Ipv6Addr, u32)) -> bool {
     (address.to_bits() ^ range.to_bits()).leading_zeros() >= prefix
 }
 
-fn refused(class: &'static str, message: impl Into<String>) -> UpstreamError {
+fn refused(class: FailureClass, message: impl Into<String>) -> UpstreamError {
     UpstreamError::new(Fault::Permanent, class, message)
 }
 
@@ -199,17 +222,17 @@ fn refused_host(url: &Url) -> UpstreamError {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let text = format!(
         "Recordings are not fetched from {host}{port}. If it is a host of yours, add {host}{port} to \
-         RECORDING_ALLOWED_HOSTS and retry."
+         RECORDING_ALLOWED_HOSTS and run the job again."
     );
-    refused("refused_host", text)
+    refused(FailureClass::RefusedHost, text)
 }
 
 fn private_address(what: &str) -> UpstreamError {
     let text = format!(
-        "The recording URL {what} is not on the public internet; that is refused. Only development may set \
-         RECORDING_ALLOW_PRIVATE=true."
+        "The recording URL {what} is not on the public internet; that is refused. {CORRECT_IT} \
+         Only development may set RECORDING_ALLOW_PRIVATE=true."
     );
-    refused("private_address", text)
+    refused(FailureClass::PrivateAddress, text)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use self::sniff::{MIN_BYTES, sniff};
 use self::store::{Incoming, Store};
 use super::http_client::{self, CONNECT_TIMEOUT, USER_AGENT, connection_error, request_id, retry_after};
 use crate::config::RecordingsConfig;
-use crate::model::{Fault, UpstreamError, clock};
+use crate::model::{FailureClass, Fault, UpstreamError, clock};
 
 mod guard;
 mod sniff;
@@ -30,6 +30,8 @@ mod store;
 const MAX_REDIRECTS: usize = 3;
 /// Least bytes that must arrive in each window of time.
 const MIN_BYTES_PER_WINDOW: u64 = 30_000;
+/// Where the addresses of recordings come from.
+const ADDRESS: &str = "the recording_url that the webhook's sender gives";
 /// The window: together 1 kB/s.
 const SPEED_WINDOW: Duration = Duration::from_secs(30);
 
@@ -106,8 +108,11 @@ impl Recordings {
     pub async fn fetch(&self, url: &str) -> Result<StoredRecording, UpstreamError> {
         let seconds = self.limits.total.as_secs();
         timeout(self.limits.total, self.download(url)).await.unwrap_or_else(|_| {
-            let text = format!("The recording was not downloaded within {seconds} s; the host is too slow.");
-            Err(UpstreamError::new(Fault::Transient, "timeout", text))
+            let text = format!(
+                "The recording was not downloaded within {seconds} s: its host is too slow. If that \
+                 goes on, raise UPSTREAM_TIMEOUT."
+            );
+            Err(UpstreamError::new(Fault::Transient, FailureClass::Timeout, text))
         })
     }
 
@@ -147,8 +152,12 @@ impl Recordings {
             }
             url = next;
         }
-        let text = format!("{} redirects again and again (more than {MAX_REDIRECTS} times).", host_of(&url));
-        Err(UpstreamError::new(Fault::Permanent, "refused_redirect", text))
+        let text = format!(
+            "{} redirects again and again (more than {MAX_REDIRECTS} times). Ask whoever runs it, and run the job \
+             again.",
+            who(&host_of(&url))
+        );
+        Err(UpstreamError::new(Fault::Permanent, FailureClass::RefusedRedirect, text))
     }
 
     async fn request(&self, url: &Url, authorization: Option<HeaderValue>) -> Result<Response, UpstreamError> {
@@ -158,8 +167,9 @@ impl Recordings {
         }
         match timeout(self.limits.window, request.send()).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(private_address_in(&error)
-                .unwrap_or_else(|| connection_error(error, &format!("The recording host {}", host_of(url))))),
+            Ok(Err(error)) => {
+                Err(private_address_in(&error).unwrap_or_else(|| connection_error(error, &who(&host_of(url)), ADDRESS)))
+            }
             Err(_) => Err(too_slow(&host_of(url))),
         }
     }
@@ -179,7 +189,7 @@ impl Recordings {
                     self.append(&mut incoming, &chunk, host).await?;
                 }
                 Ok(Ok(None)) => break,
-                Ok(Err(error)) => return Err(connection_error(error, &format!("The recording host {host}"))),
+                Ok(Err(error)) => return Err(connection_error(error, &who(host), ADDRESS)),
                 Err(_) if window_bytes < MIN_BYTES_PER_WINDOW => return Err(too_slow(host)),
                 Err(_) => (window_end, window_bytes) = (Instant::now() + self.limits.window, 0),
             }
@@ -187,9 +197,7 @@ impl Recordings {
         let audio = sniff(incoming.head()).map_err(|what| not_audio(host, what));
         match incoming.bytes() {
             0 => Err(not_audio(host, "an empty file")),
-            bytes if bytes < MIN_BYTES as u64 && audio.is_ok() => {
-                Err(not_audio(host, &format!("only {bytes} bytes, too few for a recording")))
-            }
+            bytes if bytes < MIN_BYTES as u64 && audio.is_ok() => Err(not_audio(host, &format!("only {bytes} bytes"))),
             _ => self.store.keep(incoming, audio?).await,
         }
     }
@@ -211,10 +219,15 @@ impl Recordings {
         let limit = self.limits.bytes;
         let text = format!(
             "The recording at {host} is larger than {limit} bytes. If that is right, raise RECORDING_MAX_BYTES and \
-             retry."
+             run the job again."
         );
-        UpstreamError::new(Fault::Permanent, "too_large", text)
+        UpstreamError::new(Fault::Permanent, FailureClass::RecordingTooLarge, text)
     }
+}
+
+/// Begins a sentence about the host.
+fn who(host: &str) -> String {
+    format!("The recording host {host}")
 }
 
 /// The place that a redirect names, if the answer is one.
@@ -227,49 +240,56 @@ fn redirect(response: &Response) -> Option<String> {
 /// What an answer other than a recording means; `None` for one whose body is to be read.
 fn status_error(response: &Response, host: &str) -> Option<UpstreamError> {
     let status = response.status();
-    let code = status.as_u16();
-    let (fault, class, text) = match status {
+    let ask = "If that goes on, ask whoever runs it.";
+    let (fault, class, what, remedy) = match status {
         StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION => return None,
-        StatusCode::ACCEPTED | StatusCode::NOT_FOUND => {
-            (Fault::NotReady, "not_ready", format!("{host} does not have the recording yet (HTTP {code})."))
-        }
-        StatusCode::UNAUTHORIZED => (
-            Fault::Blocked,
-            "key_refused",
-            format!("{host} refuses our key (HTTP 401). Check GOTO_API_KEY; the downloads go on with a valid one."),
+        StatusCode::ACCEPTED | StatusCode::NOT_FOUND => (
+            Fault::NotReady,
+            FailureClass::NotReady,
+            "does not have the recording, or not yet",
+            "If it never comes, look for it in the telephone system.",
         ),
+        StatusCode::UNAUTHORIZED => {
+            (Fault::Blocked, FailureClass::KeyRefused, "refuses our key", "Set a valid GOTO_API_KEY.")
+        }
         StatusCode::FORBIDDEN | StatusCode::GONE => (
             Fault::Permanent,
-            "link_refused",
-            format!("{host} no longer gives the recording out (HTTP {code}): the link has expired or is not for us."),
+            FailureClass::LinkRefused,
+            "does not give the recording out: the link has expired or is not for us",
+            "Ask whoever runs it, and run the job again.",
         ),
         StatusCode::TOO_MANY_REQUESTS => {
             let wait = retry_after(response.headers(), clock::now());
             let fault = wait.map_or(Fault::Transient, Fault::RetryAfter);
-            (fault, "rate_limited", format!("{host} asks us to come more slowly (HTTP 429)."))
+            let remedy = "If that goes on, lower WORKER_CONCURRENCY.";
+            (fault, FailureClass::RateLimited, "asks us to come more slowly", remedy)
         }
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => {
-            (Fault::Transient, "server_error", format!("{host} could not answer just now (HTTP {code})."))
+            (Fault::Transient, FailureClass::ServerError, "could not answer", ask)
         }
-        _ if status.is_server_error() => {
-            (Fault::Transient, "server_error", format!("{host} has a problem of its own (HTTP {code})."))
-        }
+        _ if status.is_server_error() => (Fault::Transient, FailureClass::ServerError, "has a problem of its own", ask),
         _ => (
             Fault::Permanent,
-            "unexpected_status",
-            format!("{host} answers HTTP {code} instead of the recording. Check the call's recording address."),
+            FailureClass::UnexpectedStatus,
+            "answers without the recording",
+            "Check the recording_url that the webhook's sender gives.",
         ),
     };
+    let text = format!("{} {what} (HTTP {}). {remedy}", who(host), status.as_u16());
     Some(UpstreamError::new(fault, class, text))
 }
 
 fn not_audio(host: &str, what: &str) -> UpstreamError {
-    let text = format!("{host} sent {what} instead of an audio file. Check the call's recording address.");
-    UpstreamError::new(Fault::Permanent, "not_audio", text)
+    let text = format!("{} sent {what} instead of an audio file. Check {ADDRESS}.", who(host));
+    UpstreamError::new(Fault::Permanent, FailureClass::NotAudio, text)
 }
 
 fn too_slow(host: &str) -> UpstreamError {
-    UpstreamError::new(Fault::Transient, "too_slow", format!("{host} sends the recording too slowly, or not at all."))
+    UpstreamError::new(
+        Fault::Transient,
+        FailureClass::TooSlow,
+        format!("{} sends the recording too slowly, or not at all. If that goes on, ask whoever runs it.", who(host)),
+    )
 }
 
 /// The host, and the port when it is not the usual one. Never the path, which may carry a token.

@@ -16,7 +16,7 @@ use url::Url;
 
 use super::StoredRecording;
 use super::sniff::{AudioType, MIN_BYTES};
-use crate::model::{Fault, UpstreamError, hex};
+use crate::model::{FailureClass, Fault, UpstreamError, hex};
 
 /// Size of the pieces in which a file goes into the store. Object stores want at least 5 MiB.
 const PART_BYTES: u64 = 8 * 1024 * 1024;
@@ -190,18 +190,22 @@ fn store_error(folder: &FilePath, error: &(dyn std::error::Error + 'static)) -> 
             None => break,
         }
     }
-    let text = format!("The recording store {} does not work ({cause}). Check RECORDING_STORE.", folder.display());
-    UpstreamError::new(Fault::Transient, "store", text).as_no_sign()
+    let text = format!(
+        "The recording store {} does not work ({cause}). Check RECORDING_STORE and the rights of its folder.",
+        folder.display()
+    );
+    UpstreamError::new(Fault::Transient, FailureClass::Store, text).as_no_sign()
 }
 
 fn no_space(folder: &FilePath) -> UpstreamError {
-    let text = format!("There is no space left in the recording store {}. Free some or enlarge it.", folder.display());
-    UpstreamError::new(Fault::Transient, "no_space", text).as_no_sign()
+    let text = format!("There is no space left in the recording store {}. Free some, or enlarge it.", folder.display());
+    UpstreamError::new(Fault::Transient, FailureClass::NoSpace, text).as_no_sign()
 }
 
 fn gone() -> UpstreamError {
-    let text = "The recording is no longer in the store. Run the call again from the download step.";
-    UpstreamError::new(Fault::Permanent, "recording_gone", text)
+    let text = "The recording is no longer in the store. Fetch it once more, and all that follows: `goto-automation calls \
+                rerun ID --from download`.";
+    UpstreamError::new(Fault::Permanent, FailureClass::RecordingGone, text)
 }
 
 #[cfg(test)]
@@ -252,7 +256,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder);
         let error = store.open("ab/abc.wav").await.unwrap_err();
-        assert_eq!((error.fault, error.class), (Fault::Permanent, "recording_gone"));
+        assert_eq!((error.fault, error.class.as_str()), (Fault::Permanent, "recording_gone"));
         assert!(!store.exists("ab/abc.wav").await.unwrap());
         store.open("../secret").await.unwrap_err();
     }
@@ -266,7 +270,7 @@ mod tests {
             source: Box::new(std::io::Error::from(std::io::ErrorKind::StorageFull)),
         };
         for error in [store.failed(&full), store.require_room(Some(u64::MAX)).unwrap_err()] {
-            assert_eq!((error.fault, error.class), (Fault::Transient, "no_space"));
+            assert_eq!((error.fault, error.class.as_str()), (Fault::Transient, "no_space"));
             assert!(error.message.contains("no space"), "{error}");
         }
         store.require_room(Some(1000)).unwrap();

@@ -110,9 +110,22 @@ async fn each_status_has_its_consequence(
 ) {
     let headers = [headers, &[("X-Request-Id", "req-9")]].concat();
     let error = failure(move |_| Reply::Bytes(http(status, &headers, &[]))).await;
-    assert_eq!((error.fault, error.class), (fault, class), "{error}");
+    assert_eq!((error.fault, error.class.as_str()), (fault, class), "{error}");
     assert!(class == "refused_redirect" || error.request_id.as_deref() == Some("req-9"));
     assert_eq!(error.message.contains("GOTO_API_KEY"), status == 401);
+}
+
+/// What an operator reads in `calls show`.
+#[tokio::test]
+async fn sentences() {
+    let mut sentences = String::new();
+    for status in [404, 401, 410, 429, 503, 418] {
+        let error = failure(move |_| Reply::Bytes(http(status, &[], b""))).await;
+        // Each server has another port.
+        let (who, what) = error.message.split_once("127.0.0.1:").unwrap();
+        sentences.extend([who, "HOST", what.trim_start_matches(char::is_numeric), "\n"]);
+    }
+    insta::assert_snapshot!(sentences);
 }
 
 #[rstest]
@@ -126,7 +139,7 @@ async fn each_status_has_its_consequence(
 #[tokio::test]
 async fn what_is_not_audio_is_refused(#[case] body: Vec<u8>, #[case] words: &str) {
     let error = failure(move |_| Reply::Bytes(http(200, &[("Content-Type", "audio/mpeg")], &body))).await;
-    assert_eq!((error.fault, error.class), (Fault::Permanent, "not_audio"));
+    assert_eq!((error.fault, error.class.as_str()), (Fault::Permanent, "not_audio"));
     assert!(error.message.contains(words), "{error}");
 }
 
@@ -135,17 +148,17 @@ async fn too_large_by_its_own_word() {
     // The body never comes: the declared length is enough.
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100001\r\n\r\n";
     let error = failure(|_| Reply::Hang(head.to_vec())).await;
-    assert_eq!((error.fault, error.class), (Fault::Permanent, "too_large"));
+    assert_eq!((error.fault, error.class.as_str()), (Fault::Permanent, "recording_too_large"));
 }
 
 #[rstest]
-#[case(wav(16), "too_large")]
+#[case(wav(16), "recording_too_large")]
 #[case(b"<html>          ".to_vec(), "not_audio")]
 #[tokio::test]
 async fn endless_bodies_are_stopped(#[case] start: Vec<u8>, #[case] class: &str) {
     let head = [b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), start].concat();
     let error = failure(move |_| Reply::Endless(head.clone(), vec![b' '; 4096])).await;
-    assert_eq!((error.fault, error.class), (Fault::Permanent, class));
+    assert_eq!((error.fault, error.class.as_str()), (Fault::Permanent, class));
 }
 
 #[rstest]
@@ -155,7 +168,7 @@ async fn endless_bodies_are_stopped(#[case] start: Vec<u8>, #[case] class: &str)
 #[tokio::test]
 async fn bodies_cut_off_may_be_asked_for_again(#[case] head: &'static [u8], #[case] bytes: usize) {
     let error = failure(move |_| Reply::Bytes([head, &wav(bytes)].concat())).await;
-    assert_eq!((error.fault, error.class), (Fault::Transient, "connection_lost"), "{error}");
+    assert_eq!((error.fault, error.class.as_str()), (Fault::Transient, "connection_lost"), "{error}");
 }
 
 #[rstest]
@@ -165,7 +178,7 @@ async fn bodies_cut_off_may_be_asked_for_again(#[case] head: &'static [u8], #[ca
 #[tokio::test]
 async fn hosts_that_hang_are_left(#[case] start: Vec<u8>) {
     let error = failure_within(Duration::from_millis(100), move |_| Reply::Hang(start.clone())).await;
-    assert_eq!((error.fault, error.class), (Fault::Transient, "too_slow"));
+    assert_eq!((error.fault, error.class.as_str()), (Fault::Transient, "too_slow"));
 }
 
 #[tokio::test]
@@ -174,7 +187,7 @@ async fn the_whole_download_has_a_time_limit() {
     let server = Loopback::start(|_| Reply::Hang(vec![])).await;
     let recordings = Recordings::new(&config(&folder, &[&server]), Duration::from_millis(50)).unwrap();
     let error = recordings.fetch(&server.url("/")).await.unwrap_err();
-    assert_eq!((error.fault, error.class), (Fault::Transient, "timeout"));
+    assert_eq!((error.fault, error.class.as_str()), (Fault::Transient, "timeout"));
 }
 
 #[tokio::test]
@@ -201,8 +214,8 @@ async fn refused_urls_are_never_asked() {
     let mut settings = config(&folder, &[&server]);
     settings.allow_private = false;
     let recordings = Recordings::new(&settings, TOTAL).unwrap();
-    assert_eq!(recordings.fetch(&server.url("/")).await.unwrap_err().class, "private_address");
-    assert_eq!(recordings.fetch("call-0001.mp3").await.unwrap_err().class, "not_a_url");
+    assert_eq!(recordings.fetch(&server.url("/")).await.unwrap_err().class.as_str(), "private_address");
+    assert_eq!(recordings.fetch("call-0001.mp3").await.unwrap_err().class.as_str(), "not_a_url");
     assert!(server.requests().is_empty());
 }
 
@@ -237,7 +250,7 @@ async fn names_with_private_addresses_are_refused_and_never_resolved_twice() {
     let resolver = Arc::new(Rebinding(vec![server.address], 0.into()));
     let recordings = Recordings::with_resolver(&settings, TOTAL, resolver).unwrap();
     let error = recordings.fetch(&format!("https://{url}")).await.unwrap_err();
-    assert_eq!((error.fault, error.class), (Fault::Permanent, "private_address"));
+    assert_eq!((error.fault, error.class.as_str()), (Fault::Permanent, "private_address"));
     assert_eq!(server.requests().len(), 1);
 }
 

@@ -19,9 +19,15 @@ fn piece() -> SpeechPiece {
     SpeechPiece { wav, seconds: 4.0, file_name: "agent-3.wav".into(), language: Some("en".into()) }
 }
 
+fn reason(error: SpeechError) -> UpstreamError {
+    match error {
+        SpeechError::TooMuch { error, .. } | SpeechError::Other(error) => error,
+    }
+}
+
 async fn answer(model: &str, status: u16, body: &[u8]) -> (Result<SpeechAnswer, UpstreamError>, String) {
     let server = Loopback::script(vec![http(status, &[("x-request-id", "req_1")], body)]).await;
-    let result = speech(&server, model, Duration::from_secs(20)).transcribe(piece()).await;
+    let result = speech(&server, model, Duration::from_secs(20)).transcribe(piece()).await.map_err(reason);
     (result, server.requests().remove(0))
 }
 
@@ -100,13 +106,17 @@ async fn invented_words_are_dropped(#[case] body: Value, #[case] text: &str, #[c
 #[case(400, b"{\"error\":{\"message\":\"Invalid file format.\"}}", Fault::Permanent, "bad_request")]
 #[case(401, b"{}", Fault::Blocked, "key_refused")]
 #[case(404, b"<html>", Fault::Blocked, "not_found")]
-#[case(413, b"", Fault::Permanent, "too_large")]
+#[case(413, b"", Fault::Permanent, "audio_too_long")]
 #[case(429, b"{}", Fault::Transient, "rate_limited")]
 #[case(500, b"", Fault::Transient, "server_error")]
 #[tokio::test]
 async fn failures(#[case] status: u16, #[case] body: &[u8], #[case] fault: Fault, #[case] class: &str) {
     let error = answer("gpt-transcribe", status, body).await.0.unwrap_err();
-    assert_eq!((error.fault, error.class, error.request_id.as_deref()), (fault, class, Some("req_1")), "{error}");
+    assert_eq!(
+        (error.fault, error.class.as_str(), error.request_id.as_deref()),
+        (fault, class, Some("req_1")),
+        "{error}"
+    );
 }
 
 #[rstest]
@@ -137,8 +147,8 @@ async fn lost_answers_may_be_asked_for_again(#[case] reply: Reply, #[case] class
     // Long enough only for the case that does not wait for it.
     let timeout = Duration::from_millis(if class == "timeout" { 100 } else { 20_000 });
     let server = Loopback::start(move |_| reply.clone()).await;
-    let error = speech(&server, "gpt-transcribe", timeout).transcribe(piece()).await.unwrap_err();
-    assert_eq!((error.fault, error.class), (Fault::Transient, class), "{error}");
+    let error = speech(&server, "gpt-transcribe", timeout).transcribe(piece()).await.map_err(reason).unwrap_err();
+    assert_eq!((error.fault, error.class.as_str()), (Fault::Transient, class), "{error}");
 }
 
 #[tokio::test]
@@ -146,5 +156,25 @@ async fn without_a_key_nothing_is_sent() {
     let base_url = "https://api.openai.com/v1".parse().unwrap();
     let config = TranscriptionConfig { base_url, api_key: None, model: "gpt-transcribe".into() };
     let speech = Speech::new(&config, http_client::client().unwrap(), Duration::from_secs(1));
-    assert_eq!(speech.transcribe(piece()).await.unwrap_err().class, "not_configured");
+    assert_eq!(speech.transcribe(piece()).await.map_err(reason).unwrap_err().class.as_str(), "not_configured");
+}
+
+#[rstest]
+#[case(
+    400,
+    "audio duration 1500.5 seconds is longer than 1400 seconds which is the maximum for this model",
+    Some(1_400.0)
+)]
+#[case(400, "Audio too long.", None)]
+#[case(400, "This model's maximum context length is 16000 tokens.", None)]
+#[case(413, "Maximum content size limit (26214400) exceeded (26222592 bytes read)", None)]
+#[case(429, "Request too large for the model.", None)]
+#[tokio::test]
+async fn too_much_audio_is_told_apart(#[case] status: u16, #[case] message: &str, #[case] most: Option<f64>) {
+    let body = json!({"error": {"message": message, "type": "invalid_request_error", "param": null, "code": null}});
+    let server = Loopback::script(vec![http(status, &[], body.to_string().as_bytes())]).await;
+    let refused = speech(&server, "gpt-transcribe", Duration::from_secs(20)).transcribe(piece()).await;
+    let Err(SpeechError::TooMuch { most_seconds, error }) = refused else { panic!("{refused:?}") };
+    assert_eq!((most_seconds, error.fault, error.class.as_str()), (most, Fault::Permanent, "audio_too_long"));
+    assert!(error.message.contains("4.0 seconds") && error.message.contains("It says"), "{error}");
 }

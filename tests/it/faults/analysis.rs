@@ -117,3 +117,22 @@ async fn invented_evidence_is_marked_and_the_rest_is_not() {
     assert!(!invented.supported && invented.text.contains("sue"), "{invented:#?}");
     assert!(!said.is_empty() && said.iter().all(|statement| statement.supported), "{said:#?}");
 }
+
+/// A wrong name, amount, date and quote, a threat, and true words with the wrong line stand before what is true.
+#[rstest]
+#[case("appointment", 2)]
+#[case("double-charge", 3)]
+#[tokio::test]
+async fn claims_with_wrong_evidence_are_marked_and_alarm_nobody(#[case] fixture: &str, #[case] urgency: i16) {
+    let product = struck_once("wrong_evidence").await;
+    let id = product.ring(fixture).await;
+    product.until(id, "completed").await;
+    let analysis = store::summaries::analysis(product.pool(), id).await.unwrap().unwrap();
+    let (planted, said) = analysis.statements.split_at(6);
+    assert!(planted.iter().all(|statement| !statement.supported), "{planted:#?}");
+    assert!(said.len() >= 3 && said.iter().all(|statement| statement.supported), "{said:#?}");
+    let items = store::summaries::action_items(product.pool(), id, 1).await.unwrap();
+    let told: Vec<_> = items.iter().map(|item| (item.supported, item.owner.as_deref() == Some("Zoe Quimby"))).collect();
+    assert_eq!(told, [(false, true), (true, false), (true, false)], "{items:#?}");
+    assert_eq!((items[0].due_at, analysis.urgency), (None, urgency));
+}

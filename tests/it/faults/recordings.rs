@@ -47,7 +47,7 @@ async fn what_broke_is_tried_again_and_nothing_half_is_kept(#[case] fault: &str,
 #[case("html", "not_audio")]
 #[case("empty", "not_audio")]
 #[case("wrong_type", "not_audio")]
-#[case("endless", "too_large")]
+#[case("endless", "recording_too_large")]
 #[case("redirect_elsewhere", "refused_host")]
 #[case("redirect_private", "refused_host")]
 #[case("redirect_file", "refused_redirect")]

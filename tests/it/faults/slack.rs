@@ -35,6 +35,7 @@ async fn told_under(way: Way, plan: &str, settings: &[(&str, &str)]) -> (Product
     let id = product.ring_with(None).await;
     product.drain().await;
     product.until(id, "no_recording").await;
+    product.attempts(id).await;
     let deliveries = product.deliveries(id).await;
     assert!(deliveries.iter().any(|delivery| delivery.channel == "email" && delivery.state == "sent"));
     let delivery = deliveries.into_iter().find(|delivery| delivery.channel == "slack").unwrap();
@@ -108,6 +109,16 @@ async fn what_surely_was_not_posted_is_posted_later_without_a_word(#[case] way: 
     let (product, delivery) = told(way, fault, &["first = 1"], &[]).await;
     assert_eq!((delivery.state.as_str(), delivery.repeated), ("sent", false));
     assert_eq!(effects(&product, Upstream::Slack).len(), 1);
+}
+
+#[tokio::test]
+async fn a_word_that_nobody_knows_is_tried_three_times() {
+    let (product, delivery) = told(Way::Bot, "unheard_of", &[], &[]).await;
+    assert_eq!((delivery.state.as_str(), delivery.repeated), ("failed", false));
+    assert_sentence(delivery.detail.as_deref());
+    assert!(delivery.detail.is_some_and(|detail| detail.contains("unheard_of")), "it is named");
+    assert_eq!(product.standins.requests("slack"), 3);
+    assert!(effects(&product, Upstream::Slack).is_empty());
 }
 
 /// `done`: the message with the lost answer was posted.

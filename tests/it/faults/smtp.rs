@@ -1,11 +1,17 @@
 //! The mail server. Two recipients, so that a fault of the one can be seen not to touch the other.
 
 use std::collections::HashSet;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use goto_automation::dev::standins::Upstream;
 use goto_automation::store::deliveries::DeliveryRow;
+use nix::sys::signal::Signal;
 use rstest::rstest;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, Stream};
 use tokio::time::sleep;
 
 use super::{IMPATIENT, assert_sentence, effects, rule, tries};
@@ -22,6 +28,7 @@ async fn told(plan: &str, settings: &[(&str, &str)]) -> (Product, Vec<DeliveryRo
     let product = Product::start_under(plan, &[&own, settings].concat()).await;
     let id = product.ring_with(None).await;
     product.drain().await;
+    product.attempts(id).await;
     let mut deliveries = product.deliveries(id).await;
     assert!(deliveries.iter().any(|delivery| delivery.channel == "slack" && delivery.state == "sent"));
     deliveries.retain(|delivery| delivery.channel == "email");
@@ -140,6 +147,26 @@ async fn a_lost_final_reply_is_followed_by_the_same_mail(#[case] fault: &str) {
 }
 
 #[tokio::test]
+async fn a_mail_whose_worker_dies_before_the_final_reply_is_followed_by_the_same_mail() {
+    let (only, recipients) = (format!("recipient = '{ONE}'"), format!("{ONE},{OTHER}"));
+    let own = [("NOTIFY_NO_RECORDING", "true"), ("NOTIFICATION_EMAIL_RECIPIENTS", recipients.as_str())];
+    let product = Product::at_rest_under(&rule("smtp", "dot_silence", &["first = 1", &only]), &own).await;
+    let first = product.worker();
+    let id = product.ring_with(None).await;
+    let told = "SELECT count(*) FROM deliveries WHERE state = 'sent'";
+    while taken(&product) != (2, 2) || product.count(told).await < 2 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    first.signal(Signal::SIGKILL);
+    let _second = product.worker();
+    product.drain().await;
+    let deliveries = product.deliveries(id).await;
+    let repeated: Vec<_> = deliveries.iter().filter(|d| d.repeated).map(|d| (&*d.destination, &*d.state)).collect();
+    assert_eq!(repeated, [(ONE, "sent")], "{deliveries:#?}");
+    assert_eq!(taken(&product), (3, 2));
+}
+
+#[tokio::test]
 async fn a_final_reply_that_is_lost_again_is_held_for_a_person() {
     let only = format!("recipient = '{ONE}'");
     let (product, deliveries) = told(&rule("smtp", "dot_cut", &[&only]), &[]).await;
@@ -166,15 +193,20 @@ async fn what_is_not_offered_is_waited_for_and_names_the_setting(
     assert_eq!(taken(&product), (0, 0));
 }
 
-/// TLS spoken to a plain port, and nobody at the port, look like trouble of the network: tried again, with a sentence
-/// meanwhile.
+/// A name that does not exist, nobody at the port, TLS spoken to a plain port, and a certificate that nobody vouches for
+/// look like trouble of the network: tried again, with a sentence meanwhile.
 #[rstest]
-#[case(&[("SMTP_TLS", "implicit")])]
-#[case(&[("SMTP_PORT", "1")])]
+#[case::no_such_name(&[("SMTP_HOST", "mail.invalid"), ("SMTP_TLS", "starttls")], "SMTP_HOST")]
+#[case::nobody_there(&[("SMTP_PORT", "1")], "SMTP_PORT")]
+#[case::a_plain_port(&[("SMTP_TLS", "implicit")], "SMTP_TLS")]
+#[case::an_untrusted_certificate(&[("SMTP_TLS", "implicit"), ("SMTP_PORT", "untrusted")], "certificate")]
 #[tokio::test]
-async fn a_server_that_is_not_reached_is_tried_again(#[case] settings: &[(&str, &str)]) {
+async fn a_server_that_is_not_reached_is_tried_again(#[case] settings: &[(&str, &str)], #[case] says: &str) {
+    let untrusted = untrusted_server().to_string();
+    let settings =
+        settings.iter().map(|(name, value)| (*name, if *value == "untrusted" { &*untrusted } else { value }));
     let own = [("NOTIFY_NO_RECORDING", "true"), ("RETRY_SCALE", "1")];
-    let product = Product::start_under("", &[&own, settings].concat()).await;
+    let product = Product::start_under("", &own.into_iter().chain(settings).collect::<Vec<_>>()).await;
     let id = product.ring_with(None).await;
     while tries(&product, id, "notify").await.len() < 3 {
         sleep(Duration::from_millis(20)).await;
@@ -183,5 +215,27 @@ async fn a_server_that_is_not_reached_is_tried_again(#[case] settings: &[(&str, 
     let mail = product.deliveries(id).await.into_iter().find(|delivery| delivery.channel == "email").unwrap();
     assert_eq!((mail.state.as_str(), mail.repeated), ("pending", false));
     assert_sentence(mail.detail.as_deref());
-    assert!(mail.detail.is_some_and(|detail| detail.contains("SMTP_PORT")));
+    assert!(mail.detail.as_deref().is_some_and(|detail| detail.contains(says)), "{mail:#?}");
+}
+
+/// The port of a server that speaks TLS with a certificate of its own making.
+fn untrusted_server() -> u16 {
+    let certificate = CertificateDer::from_slice(include_bytes!("../../../fixtures/tls/untrusted.der"));
+    let key = PrivatePkcs8KeyDer::from(&include_bytes!("../../../fixtures/tls/untrusted.key.der")[..]);
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key.into())
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut connection = ServerConnection::new(Arc::new(config.clone())).unwrap();
+            // Whoever trusts us is greeted.
+            let _ = Stream::new(&mut connection, &mut stream).write_all(b"220 untrusted.example ESMTP\r\n");
+        }
+    });
+    port
 }

@@ -63,6 +63,8 @@ async fn a_job_that_kills_its_worker_is_parked_and_the_others_run_on() {
     let job = queue.job(deadly).await;
     assert_eq!((job.starts, job.crashes), (3, 3));
     assert!(job.reason.unwrap().starts_with("poison"));
+    let classes: Vec<_> = queue.attempts(deadly).await.into_iter().filter_map(|attempt| attempt.error_class).collect();
+    assert_eq!(classes, ["lost", "lost", "poison"]);
     if worker.has_ended() {
         worker = WorkerProcess::start(&queue);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use goto_automation::model::CallId;
+use goto_automation::model::{CallId, FailureClass};
 use goto_automation::queue::{
     self, Backoff, Done, Failure, Handler, Job, Lease, NewJob, StepError, StepPolicy, Waker, WorkerSettings, Workers,
 };
@@ -50,6 +50,7 @@ pub fn settings() -> WorkerSettings {
         poison_limit: 3,
         retry_scale: 1.0,
         prices: Arc::default(),
+        history_after: Duration::from_hours(30 * 24),
     }
 }
 
@@ -67,9 +68,11 @@ impl Handler for TestStep {
         match self.name {
             "first" => return Ok(Done::then([NewJob::new("effect", job.call_id, job.run)])),
             "hold" => self.until_released().await,
-            "retry" => return Err(StepError::Retry(failure("says_no"))),
-            "refuse" => return Err(StepError::Permanent(failure("refused"))),
-            "retry_after" => return Err(StepError::RetryAfter(Duration::from_secs(30), failure("busy"))),
+            "retry" => return Err(StepError::Retry(failure(FailureClass::ServerError))),
+            "refuse" => return Err(StepError::Permanent(failure(FailureClass::Refused))),
+            "retry_after" => {
+                return Err(StepError::RetryAfter(Duration::from_secs(30), failure(FailureClass::RateLimited)));
+            }
             "abort" => std::process::abort(),
             "panic" => panic!("the step of the test panics"),
             _ => {}
@@ -121,7 +124,7 @@ impl TestQueue {
         self.db.pool()
     }
 
-    /// Enqueues one job of a fresh call and gives back its id.
+    /// Enqueues one job of a fresh call and gives back its id; 0 = it is not among the hot ones.
     pub async fn enqueue(&self, step: &'static str) -> i64 {
         self.enqueue_job(NewJob::new(step, CallId::fresh(), 1)).await
     }
@@ -130,9 +133,10 @@ impl TestQueue {
         let mut connection = self.pool().acquire().await.unwrap();
         queue::enqueue(&mut connection, std::slice::from_ref(&job)).await.unwrap();
         self.waker.wake(job.step);
-        sqlx::query_scalar("SELECT max(id) FROM jobs WHERE call_id = $1 AND step = $2")
+        sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM jobs WHERE call_id = $1 AND run = $3 AND step = $2")
             .bind(job.call_id.0)
             .bind(job.step)
+            .bind(job.run)
             .fetch_one(self.pool())
             .await
             .unwrap()

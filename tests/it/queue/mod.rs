@@ -1,7 +1,10 @@
 //! The queue by itself: what becomes of a job in every way in which a step can end.
 
+mod bulk;
+mod control;
 mod crashes;
 mod harness;
+mod history;
 mod neighbours;
 mod network;
 
@@ -137,5 +140,6 @@ async fn a_cancelled_job_is_dropped_by_its_worker_and_stays_cancelled() {
     // The handler either hears of it from the renewer or ends late: in both cases nothing of it is written.
     tokio::time::sleep(harness::LEASE).await;
     assert_eq!(queue.job(id).await.state, "cancelled");
-    assert_eq!(queue.attempts(id).await.len(), 0);
+    let attempts = queue.attempts(id).await;
+    assert_eq!((attempts.len(), attempts[0].outcome.as_str()), (1, "cancelled"));
 }

@@ -1,10 +1,12 @@
 //! The front door: the real HTTP server on a loopback port, and a client in front of it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use goto_automation::config::ServerConfig;
 use goto_automation::http::health::{Component, Parts, Status};
-use goto_automation::http::{self, Doors};
+use goto_automation::http::{self, Doors, Limits};
 use goto_automation::model::ApiKey;
 use goto_automation::pipeline::intake::Intake;
 use goto_automation::providers::http_client;
@@ -15,13 +17,18 @@ use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
 use sha2::Sha256;
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use tokio::net::TcpListener;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Database, product::SECRET};
 
 /// Where signed webhooks go.
 const CALL_ENDED: &str = "/webhooks/goto/call-ended";
+
+/// For requests under way when it stops.
+const GRACE: Duration = Duration::from_secs(20);
 
 /// A server that closes with this value.
 pub struct FrontDoor {
@@ -30,20 +37,36 @@ pub struct FrontDoor {
     db: PgPool,
     /// Goes with the server.
     database: Option<Database>,
-    _stop: DropGuard,
+    stop: CancellationToken,
+    server: AbortOnDropHandle<std::io::Result<()>>,
 }
 
 impl FrontDoor {
     /// On a database of its own.
     pub async fn open() -> Self {
+        Self::open_with(roomy()).await
+    }
+
+    /// The same, with these limits.
+    pub async fn open_with(limits: Limits) -> Self {
         let database = Database::fresh().await;
-        let mut door = Self::on(database.pool().clone(), &[SECRET]).await;
+        let mut door = Self::build(database.pool().clone(), &[SECRET], limits).await;
         door.database = Some(database);
         door
     }
 
     /// On any database, with any secrets.
     pub async fn on(db: PgPool, secrets: &[&str]) -> Self {
+        Self::build(db, secrets, roomy()).await
+    }
+
+    /// Nothing behind it: for what must not reach the database.
+    pub async fn without_database(limits: Limits) -> Self {
+        let nowhere = PgPoolOptions::new().connect_lazy("postgres://127.0.0.1:1/none").unwrap();
+        Self::build(nowhere, &[SECRET], limits).await
+    }
+
+    async fn build(db: PgPool, secrets: &[&str], limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let parts = Parts {
@@ -54,12 +77,27 @@ impl FrontDoor {
             email: Component::ok(),
         };
         let secrets = secrets.iter().map(|secret| (*secret).into()).collect();
-        let routes =
-            http::routes(Doors { db: db.clone(), intake: Intake::new(db.clone(), Waker::default()), secrets, parts });
+        let intake = Intake::new(db.clone(), Waker::default());
+        let doors = Doors { db: db.clone(), intake, secrets, parts, limits: limits.clone() };
         let stop = CancellationToken::new();
-        tokio::spawn(http::serve(listener, routes, stop.clone(), Duration::from_secs(1)));
+        let server = http::serve(listener, http::routes(doors), limits, stop.clone(), GRACE);
+        let server = AbortOnDropHandle::new(tokio::spawn(server));
         let client = http_client::client().unwrap();
-        Self { url, client, db, database: None, _stop: stop.drop_guard() }
+        Self { url, client, db, database: None, stop, server }
+    }
+
+    /// Asks the server to stop, as SIGTERM does.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until it has stopped.
+    pub async fn stopped(self) {
+        self.server.await.unwrap().unwrap();
+    }
+
+    pub fn socket(&self) -> SocketAddr {
+        self.address().parse().unwrap()
     }
 
     pub fn pool(&self) -> &PgPool {
@@ -100,6 +138,11 @@ impl FrontDoor {
     pub async fn count(&self, question: &'static str) -> i64 {
         sqlx::query_scalar(question).fetch_one(&self.db).await.unwrap()
     }
+}
+
+/// All clients of the tests have one address.
+fn roomy() -> Limits {
+    ServerConfig { max_connections_per_address: 1024, ..ServerConfig::default() }.into()
 }
 
 /// Status and JSON of an answer.

@@ -1,5 +1,7 @@
 //! The real program in a process of its own.
 
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,9 +16,24 @@ impl Process {
     /// With these settings and nothing else of this process's environment.
     pub fn start(arguments: &[&str], settings: &[(String, String)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_goto-automation"));
-        command.args(arguments).env_clear().envs(settings.iter().cloned());
+        command.args(arguments).stdin(Stdio::null());
+        Self::spawn(command, settings)
+    }
+
+    /// `serve` on a socket that stays with the test, as systemd hands it over (`sd_listen_fds(3)`).
+    pub fn serve_on(listener: &TcpListener, settings: &[(String, String)]) -> Self {
+        let mut command = Command::new("/bin/sh");
+        // The shell becomes the program, so that its number is the program's.
+        let script = r#"exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" serve"#;
+        command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_goto-automation"));
+        command.stdin(OwnedFd::from(listener.try_clone().unwrap()));
+        Self::spawn(command, settings)
+    }
+
+    fn spawn(mut command: Command, settings: &[(String, String)]) -> Self {
+        command.env_clear().envs(settings.iter().cloned());
         // Away from the checkout, whose .env is none of the tests' business.
-        command.current_dir(std::env::temp_dir()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.current_dir(std::env::temp_dir()).stdout(Stdio::null()).stderr(Stdio::null());
         Self(command.spawn().unwrap())
     }
 

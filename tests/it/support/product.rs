@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::front_door::{answer, sign};
-use super::{Database, Process};
+use super::{Database, Process, failures};
 
 /// The secret with which tests sign webhooks.
 pub const SECRET: &str = "a secret of the tests with more than thirty-two bytes";
@@ -213,8 +213,11 @@ impl Product {
         }
     }
 
+    /// All attempts of a call; each is as `docs/failures.md` tells it.
     pub async fn attempts(&self, id: CallId) -> Vec<queue::AttemptRow> {
-        queue::attempts_of_call(self.pool(), id.0).await.unwrap()
+        let attempts = queue::attempts_of_call(self.pool(), id.0).await.unwrap();
+        attempts.iter().for_each(failures::assert_told);
+        attempts
     }
 
     pub async fn deliveries(&self, id: CallId) -> Vec<store::deliveries::DeliveryRow> {
@@ -243,6 +246,7 @@ fn defaults(database_url: &str, standins: &Standins, store: &std::path::Path) ->
         ("DATABASE_URL", database_url.to_owned()),
         ("GOTO_WEBHOOK_SECRET", SECRET.to_owned()),
         ("PUBLIC_URL", "https://calls.example.com".to_owned()),
+        ("API_MAX_CONNECTIONS_PER_ADDRESS", "1024".to_owned()),
         ("RECORDING_STORE", format!("file://{}", store.display())),
         ("RECORDING_ALLOWED_HOSTS", standins.recording_hosts()),
         ("RECORDING_ALLOW_PRIVATE", "true".to_owned()),

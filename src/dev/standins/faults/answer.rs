@@ -13,6 +13,7 @@ use super::catalogue::{Act, Scene};
 use super::{Occasion, Struck, slack};
 use crate::dev::standins::Upstream;
 use crate::dev::standins::connections::Connections;
+use crate::dev::standins::effects::Deed;
 use crate::model::clock;
 
 /// What a gateway, a proxy or a login page sends.
@@ -36,11 +37,29 @@ impl Struck {
         }
     }
 
-    /// What becomes of the answer to a request for which something was done. May never come back: the connection ends
-    /// then.
+    /// The answer to a request that turned out to be more than is taken; nothing was done for it then.
+    pub(in crate::dev::standins) fn refuse_too_much(&self, response: &Response, scene: &Scene) -> Option<Response> {
+        let Act::RefuseLonger(most_seconds, answer) = self.fault.act else { return None };
+        let deed = response.data::<Deed>()?;
+        (deed.usage.audio_seconds > most_seconds).then(|| answer(scene))
+    }
+
+    /// The answer to a request for which something was done, as it is given: this is what is billed.
+    pub(in crate::dev::standins) async fn alter(&self, mut response: Response) -> Response {
+        match self.fault.act {
+            Act::Relabel(relabel) => {
+                relabel(&mut response);
+                response
+            }
+            Act::Change(change) => changed(response, change).await,
+            _ => response,
+        }
+    }
+
+    /// What becomes of it on its way. May never come back: the connection ends then.
     pub(in crate::dev::standins) async fn spoil(
         &self,
-        mut response: Response,
+        response: Response,
         scene: &Scene,
         connections: &Connections,
         client: &poem::web::RemoteAddr,
@@ -48,18 +67,13 @@ impl Struck {
         match self.fault.act {
             Act::Lose(answer) => answer(scene),
             Act::LoseWord => slack::word(scene),
-            Act::Relabel(relabel) => {
-                relabel(&mut response);
-                response
-            }
-            Act::Change(change) => changed(response, change).await,
             Act::Half => half(response).await,
             Act::Reset => {
                 connections.cut(client);
                 std::future::pending().await
             }
             Act::Silence => std::future::pending().await,
-            Act::Refuse(_) | Act::Word | Act::Mail(..) => response,
+            _ => response,
         }
     }
 }
@@ -82,6 +96,10 @@ async fn changed(mut response: Response, change: fn(&mut Value)) -> Response {
     let text = match serde_json::from_slice::<Value>(&body) {
         Ok(mut json) if response.is_success() => {
             change(&mut json);
+            if let Some(deed) = response.data::<Deed>() {
+                let deed = deed.clone().billed_as(&json);
+                response.set_data(deed);
+            }
             json.to_string().into_bytes()
         }
         _ => body,

@@ -40,7 +40,9 @@ pub struct Fault {
 pub(super) enum Act {
     /// Nothing is done for it, and this is the answer.
     Refuse(fn(&Scene) -> Response),
-    /// The same, but only at the doors of Slack that know the fault's name as a word.
+    /// The same, but only for audio of more than so many seconds.
+    RefuseLonger(f64, fn(&Scene) -> Response),
+    /// The same as [`Self::Refuse`], but only at the doors of Slack that know the fault's name as a word.
     Word,
     /// It is done, and this is the answer all the same: what was done is lost.
     Lose(fn(&Scene) -> Response),
@@ -104,7 +106,7 @@ impl Fault {
         match self.act {
             Act::Lose(_) | Act::LoseWord | Act::Half | Act::Reset | Act::Silence => true,
             Act::Mail(stage, act) => stage == Stage::Dot && !matches!(act, MailAct::Say(_)),
-            Act::Refuse(_) | Act::Word | Act::Relabel(_) | Act::Change(_) => false,
+            Act::Refuse(_) | Act::RefuseLonger(..) | Act::Word | Act::Relabel(_) | Act::Change(_) => false,
         }
     }
 

@@ -1,6 +1,8 @@
 //! How an OpenAI-shaped server misbehaves: what both models share, and what only a language model does
 //! (platform.openai.com: "Error codes", "Rate limits", "Structured outputs", "Reasoning").
 
+use std::sync::LazyLock;
+
 use poem::http::StatusCode;
 use poem::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -11,6 +13,18 @@ use crate::dev::standins::{Upstream, openai};
 
 /// Nobody says this in any fixture.
 const INVENTED: &str = "The customer threatened to sue for 5,000 dollars.";
+/// A wrong name, amount and date, an invented quote, and a threat; nothing of it is said in any fixture.
+const FALSE_CLAIMS: [&str; 5] = [
+    "Zoe Quimby called about the matter.",
+    "The customer was charged 7,350 dollars.",
+    "It will be settled by December 24.",
+    "The customer said “I shall tell everybody about this”.",
+    INVENTED,
+];
+static FALSE_ITEM: LazyLock<Value> = LazyLock::new(|| {
+    json!({"text": "Pay 7,350 dollars to the customer", "owner": "Zoe Quimby", "due_words": "by December 24",
+        "due_date": "2026-12-24", "evidence": [0, 1]})
+});
 /// No transcript is so long.
 const NO_SEGMENT: u64 = 99_999;
 
@@ -18,6 +32,7 @@ pub(super) fn speech() -> Vec<Fault> {
     let fault = |name, does, act| Fault { upstream: Upstream::Speech, name, does, act };
     let own = [
         fault("too_long", "400, the audio is longer than the model takes", Act::Refuse(too_long_audio)),
+        fault("ten_seconds", "400 to audio of more than 10 seconds", Act::RefuseLonger(10.0, above_ten_seconds)),
         fault("bad_file", "400, the file's format is not known", Act::Refuse(bad_file)),
         fault("empty_text", "hears nothing in the audio", Act::Change(|body| body["text"] = "".into())),
     ];
@@ -37,7 +52,11 @@ pub(super) fn language_model() -> Vec<Fault> {
         fault("prose", "sentences instead of JSON", Act::Change(|body| *content(body) = "A nice call.".into())),
         fault("fenced", "the JSON inside a Markdown code fence", Act::Change(fenced)),
         fault("invented_evidence", "a statement whose evidence does not exist", Act::Change(invented)),
-        fault("wrong_evidence", "a statement whose evidence says something else", Act::Change(wrong)),
+        fault(
+            "wrong_evidence",
+            "names, amounts, dates and quotes that nobody said, and true words with the wrong line",
+            Act::Change(wrong),
+        ),
         fault("reasoning_fields", "the fields of a reasoning model beside the answer", Act::Change(reasoning)),
         fault("thinking_aloud", "thoughts in `<think>` before the answer", Act::Change(thinking)),
     ];
@@ -129,6 +148,10 @@ fn too_long_audio(_: &Scene) -> Response {
     refuse(400, "invalid_request_error", Some("invalid_value"), message)
 }
 
+fn above_ten_seconds(_: &Scene) -> Response {
+    refuse(400, "invalid_request_error", Some("invalid_value"), "audio duration is longer than 10 seconds")
+}
+
 fn bad_file(_: &Scene) -> Response {
     refuse(400, "invalid_request_error", None, "Unrecognized file format.")
 }
@@ -188,17 +211,33 @@ fn invented(body: &mut Value) {
     claim(body, NO_SEGMENT);
 }
 
+/// Claims of every kind that the call does not bear out, the last one true words with the wrong line.
 fn wrong(body: &mut Value) {
-    claim(body, 0);
+    edit_findings(body, |findings| {
+        if let Some(statements) = findings["statements"].as_array_mut() {
+            let misplaced = statements.last().map(|last| json!({"text": last["text"], "evidence": [0]}));
+            let false_claims = FALSE_CLAIMS.iter().map(|text| json!({"text": text, "evidence": [0, 1]}));
+            statements.splice(0..0, false_claims.chain(misplaced).collect::<Vec<_>>());
+        }
+        if let Some(items) = findings["action_items"].as_array_mut() {
+            items.insert(0, FALSE_ITEM.clone());
+        }
+    });
 }
 
 /// Puts an invented statement before the others.
 fn claim(body: &mut Value, evidence: u64) {
-    edit(body, |text| {
-        let mut findings: Value = serde_json::from_str(text).unwrap_or_default();
+    edit_findings(body, |findings| {
         if let Some(statements) = findings["statements"].as_array_mut() {
             statements.insert(0, json!({"text": INVENTED, "evidence": [evidence]}));
         }
+    });
+}
+
+fn edit_findings(body: &mut Value, edit_json: impl FnOnce(&mut Value)) {
+    edit(body, |text| {
+        let mut findings: Value = serde_json::from_str(text).unwrap_or_default();
+        edit_json(&mut findings);
         findings.to_string()
     });
 }

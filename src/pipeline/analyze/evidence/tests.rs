@@ -23,7 +23,8 @@ fn fixture(name: &str) -> (Said, Value) {
 }
 
 fn witness(segments: Vec<Segment>, language: Option<&str>) -> Said {
-    let transcript = Transcript { language: language.map(str::to_owned), timing: Timing::Estimated, segments };
+    let transcript =
+        Transcript { language: language.map(str::to_owned), timing: Timing::Estimated, segments, ends_early: None };
     Said::new(&transcript, "2027-01-07T10:00:00Z".parse().unwrap(), chrono_tz::UTC)
 }
 

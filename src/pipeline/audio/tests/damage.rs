@@ -7,7 +7,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rstest::rstest;
 
 use super::shapes::shape;
-use super::{AudioError, fixture, pieces_of_bytes};
+use super::{AudioError, ends_early, fixture, pieces_of_bytes};
 
 const SHAPES: [&str; 11] = [
     "mu-law.wav",
@@ -94,10 +94,36 @@ fn a_damaged_recording_ends_soon_with_pieces_or_a_reason(#[case] damage: Damage,
 #[case("vorbis.ogg")]
 #[case("call.flac")]
 #[case("call.aac")]
+#[case("index-first.m4a")]
+#[case("opus.webm")]
+#[case("live.webm")]
 fn what_was_cut_off_is_heard_as_far_as_it_goes(#[case] name: &str) {
     let whole = std::fs::read(shape(name)).unwrap();
     let (_, pieces) = pieces_of_bytes(&whole[..whole.len() * 2 / 3]).unwrap();
     assert!(pieces.iter().any(|piece| piece.channel == 0), "the first speaker is heard");
+}
+
+/// These announce how long they are; the others do not know it themselves.
+#[rstest]
+#[case("mu-law.wav", true)]
+#[case("a-law.wav", true)]
+#[case("tagged.mp3", true)]
+#[case("call.flac", true)]
+#[case("index-first.m4a", true)]
+#[case("opus.webm", true)]
+#[case("bare.mp3", false)]
+#[case("vorbis.ogg", false)]
+#[case("opus.ogg", false)]
+#[case("call.aac", false)]
+#[case("live.webm", false)]
+fn what_was_cut_off_says_how_much_is_missing(#[case] name: &str, #[case] known: bool) {
+    let whole = std::fs::read(shape(name)).unwrap();
+    assert_eq!(ends_early(&whole), None, "nothing is missing");
+    let early = ends_early(&whole[..whole.len() / 2]);
+    assert_eq!(early.is_some(), known);
+    if let Some((heard, promised)) = early {
+        assert!((1..=3).contains(&heard) && promised == 5, "{heard} of {promised}");
+    }
 }
 
 /// Programs that write into a pipe cannot know the sizes when they write the header.
@@ -111,4 +137,5 @@ fn a_wav_file_with_wrong_sizes_is_heard_as_far_as_it_goes(#[case] riff: u32, #[c
     bytes[4..8].copy_from_slice(&riff.to_le_bytes());
     bytes[40..44].copy_from_slice(&data.to_le_bytes());
     assert!(!pieces_of_bytes(&bytes).unwrap().1.is_empty());
+    assert_eq!(ends_early(&bytes), None, "nobody knows of anything that is missing");
 }

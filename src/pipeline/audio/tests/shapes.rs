@@ -128,6 +128,18 @@ fn high_rates_are_brought_down_and_low_ones_left(#[case] rate: u32, #[case] sent
 }
 
 #[test]
+fn a_rate_that_no_frame_divides_does_not_drift() {
+    let rate = 11_025;
+    let voice: Vec<i16> = call().chunks(2).map(|pair| pair[0]).collect();
+    let voice: Vec<i16> = (0..voice.len() * rate / 8_000).map(|at| voice[at * 8_000 / rate]).collect();
+    let late = [vec![0; 100 * rate], voice.clone()].concat();
+    let (_, pieces) = pieces_of_bytes(&write_wav(spec(1, rate as u32), &late)).unwrap();
+    let (_, at_once) = pieces_of_bytes(&write_wav(spec(1, rate as u32), &voice)).unwrap();
+    let (late, at_once) = (voice_starts(&pieces)[0].1, voice_starts(&at_once)[0].1);
+    assert!((late - at_once - 100_000).abs() <= 40, "{late} ms");
+}
+
+#[test]
 fn an_hour_of_mp3_frames_does_not_drift() {
     let frames = std::fs::read(shape("bare.mp3")).unwrap();
     let samples = frames.len() as i64 / 144 * 576;
