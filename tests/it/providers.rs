@@ -139,7 +139,7 @@ async fn a_dead_prober_is_followed_by_another() {
     let refused = "[[rule]]\nupstream = 'speech'\nfault = 'insufficient_quota'\nfirst = 1\n";
     let mut product = Product::at_rest_under(refused, &[("RETRY_SCALE", "0.03")]).await;
     let address = product.standins.openai_url.socket_addrs(|| None).unwrap()[0];
-    let gate = GatedUpstream::to(address).await;
+    let gate = GatedUpstream::to(address).await.unwrap();
     product.set(&[("TRANSCRIPTION_BASE_URL", gate.url(&product.standins.openai_url).as_str())]);
     let first = product.worker();
     let id = product.ring("appointment").await;

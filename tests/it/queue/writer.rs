@@ -94,7 +94,7 @@ async fn a_writer_that_is_cut_off_while_it_waits_for_a_row_writes_when_it_is_fre
 
 /// Workers behind a gate, whose connections have been made and have worked.
 async fn work_behind_a_gate(queue: &TestQueue) -> (GatedUpstream, AbortOnDropHandle<()>) {
-    let (gate, url) = GatedUpstream::to_database(queue.db.url()).await;
+    let (gate, url) = GatedUpstream::to_database(queue.db.url()).await.unwrap();
     let work = workers(&url, queue.pool().clone(), queue.waker.clone(), patient());
     let work = AbortOnDropHandle::new(tokio::spawn(async move { work.run(CancellationToken::new()).await.unwrap() }));
     enqueue_firsts(queue, 1).await;
