@@ -104,7 +104,8 @@ async fn a_refused_key_is_asked_about_by_one_call_at_a_time_until_a_new_one_is_s
 
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_share_a_pause_and_the_pace_after_it() {
-    let own = [("RETRY_SCALE", "1"), ("TRANSCRIPTION_API_KEY", "wrong")];
+    // Long enough for five processes on a busy machine.
+    let own = [("RETRY_SCALE", "1"), ("TRANSCRIPTION_API_KEY", "wrong"), ("LEASE_DURATION", "30s")];
     let mut product = Product::at_rest(&own).await;
     let [one, other] = [product.worker(), product.worker()];
     let mut ids = vec![product.ring("appointment").await, product.ring("appointment").await];

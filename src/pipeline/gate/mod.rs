@@ -101,7 +101,7 @@ impl Gate {
         }
         let Some(row) = self.look_now(provider).await? else { return Ok(()) };
         match standing(&row) {
-            Standing::Limited(rest) => Err(limited(provider, rest)),
+            Standing::Limited(rest) if !is_sat_out(provider, rest) => Err(limited(provider, rest)),
             Standing::Paused if !is_probe_due(&row, job) => Err(self.held(provider, &row)),
             _ => Ok(()),
         }
@@ -120,6 +120,7 @@ impl Gate {
             let Some(row) = self.look_now(provider).await? else { continue };
             match standing(&row) {
                 Standing::Open => return Ok(Pass::new(self, provider, job)),
+                Standing::Limited(rest) if is_sat_out(provider, rest) => sleep(rest).await,
                 Standing::Limited(rest) => return Err(limited(provider, rest)),
                 Standing::Paced if had_turn => return Ok(Pass::new(self, provider, job)),
                 Standing::Paced => {
@@ -233,6 +234,18 @@ impl Seen {
     }
 }
 
+/// Of what several requests of one step have met: what decides about the step. Who has asked knows more than who was
+/// told to wait, and no attempt is used where one of them waits without.
+pub(super) fn most_telling<'a>(met: impl Iterator<Item = &'a StepError>) -> Option<&'a StepError> {
+    met.min_by_key(|error| match error {
+        StepError::Permanent(_) => (0, Duration::ZERO),
+        StepError::RetryAfter(delay, _) => (1, *delay),
+        StepError::WaitFor { delay, .. } => (2, *delay),
+        StepError::Wait { delay, .. } => (3, *delay),
+        StepError::Retry(_) => (4, Duration::ZERO),
+    })
+}
+
 /// The provider that a step asks for what it pays for.
 pub(super) fn paid_provider(step: &str) -> &'static str {
     if step == TRANSCRIBE { TRANSCRIPTION } else { ANALYSIS }
@@ -258,6 +271,12 @@ fn place(provider: &str) -> &str {
         "email" => "the mail server",
         other => other,
     }
+}
+
+/// Whether a rest is waited for inside the step. Given back, all due jobs of the step would be taken up one after the
+/// other, only to be put off; but where a step has several providers, the others must not stand behind this one.
+fn is_sat_out(provider: &str, rest: Duration) -> bool {
+    rest <= PACED && step_of(provider) != NOTIFY
 }
 
 /// For a job that has not asked, where the provider has said how long it is to rest.
@@ -328,6 +347,21 @@ mod tests {
         #[case] expected: Standing,
     ) {
         assert_eq!(standing(&ProviderRow { limited_for, recovered_for, ..row() }), expected);
+    }
+
+    #[test]
+    fn who_has_asked_tells_and_attempts_are_spared() {
+        let failure = || Failure { class: FailureClass::RateLimited, message: String::new() };
+        let wait = |seconds| StepError::WaitFor {
+            what: TRANSCRIPTION,
+            delay: Duration::from_secs(seconds),
+            reason: failure(),
+        };
+        let said = StepError::RetryAfter(Duration::from_secs(30), failure());
+        let told = |met: &[StepError]| most_telling(met.iter()).cloned();
+        assert_eq!(told(&[wait(31), said.clone(), wait(29)]), Some(said), "to the second, as the provider said");
+        assert_eq!(told(&[wait(3_600), StepError::Retry(failure()), wait(60)]), Some(wait(60)), "the one that probes");
+        assert_eq!(told(&[]), None);
     }
 
     #[tokio::test]
