@@ -3,14 +3,14 @@
 -- against it. All times are the database's.
 CREATE TABLE providers (
     name          text PRIMARY KEY,
-    -- Calls that failed at it in a row, each once, with no success in between.
+    -- Calls that failed at it in a row, each at most twice, with no success in between.
     failed_calls  uuid[] NOT NULL DEFAULT '{}',
     -- Since when nobody but one probe at a time asks it; null = it may be asked.
     paused_at     timestamptz,
     -- What it said: a word for filters, a sentence for a person.
     error_class   text,
     reason        text,
-    -- When the next probe may begin, how many have failed in a row, and when the last one began, or the pause.
+    -- When the next probe may begin, how many have failed with the same word, and when the last one began, or the pause.
     probe_at      timestamptz,
     probes        integer NOT NULL DEFAULT 0,
     probed_at     timestamptz,

@@ -55,23 +55,24 @@ pub async fn all(db: &PgPool) -> Result<Vec<ProviderRow>> {
 /// What is known of a provider at which a call has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Doubt {
-    /// Calls that have failed in a row.
-    pub calls: i32,
+    /// Failures in a row, not more than two of each call.
+    pub failures: i32,
     /// It is paused.
     pub paused: bool,
 }
 
-/// Counts a call that failed, once. A request that began longer ago than the provider's recovery says nothing of it.
+/// Counts a call's failure, but of one call not more than two. A request that began longer ago than the provider's
+/// recovery says nothing of it.
 pub async fn note_failure(db: &PgPool, name: &str, call: CallId, age: Duration) -> Result<Doubt> {
     bounded(db, async |db| {
         sqlx::query_as!(
             Doubt,
             r#"INSERT INTO providers AS p (name, failed_calls) VALUES ($1, ARRAY[$2::uuid])
                ON CONFLICT (name) DO UPDATE SET failed_calls = CASE
-                   WHEN p.paused_at IS NOT NULL OR $2 = ANY (p.failed_calls)
+                   WHEN p.paused_at IS NOT NULL OR cardinality(array_positions(p.failed_calls, $2)) > 1
                         OR p.recovered_at > now() - make_interval(secs => $3) THEN p.failed_calls
                    ELSE p.failed_calls || $2::uuid END
-               RETURNING cardinality(failed_calls) AS "calls!", paused_at IS NOT NULL AS "paused!""#,
+               RETURNING cardinality(failed_calls) AS "failures!", paused_at IS NOT NULL AS "paused!""#,
             name,
             call.0,
             age.as_secs_f64()
@@ -158,15 +159,25 @@ pub struct ProbeAsk {
     pub early_after: Option<Duration>,
 }
 
-/// Takes the probe if it is due and nobody has it. Gives back how many have failed in a row.
-pub async fn take_probe(db: &PgPool, name: &str, ask: ProbeAsk) -> Result<Option<i32>> {
+/// What the probes before this one have met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbesBefore {
+    /// So many have failed with the same word since the first that did.
+    pub alike: i32,
+    /// The word.
+    pub class: Option<String>,
+}
+
+/// Takes the probe if it is due and nobody has it. Gives back what those before it have met.
+pub async fn take_probe(db: &PgPool, name: &str, ask: ProbeAsk) -> Result<Option<ProbesBefore>> {
     bounded(db, async |db| {
-        sqlx::query_scalar!(
+        sqlx::query_as!(
+            ProbesBefore,
             "UPDATE providers SET prober = $2, probe_token = $3, probe_until = now() + make_interval(secs => $4),
                  probed_at = now()
              WHERE name = $1 AND paused_at IS NOT NULL AND (probe_until IS NULL OR probe_until <= now())
                AND (probe_at <= now() OR probed_at <= now() - make_interval(secs => $5))
-             RETURNING probes",
+             RETURNING probes AS alike, error_class AS class",
             name,
             ask.job.0,
             ask.token,
@@ -212,15 +223,16 @@ pub async fn pass_probe_on(db: &PgPool, name: &str, token: i64) -> Result<()> {
     Ok(())
 }
 
-/// The probe has failed.
-pub async fn probe_failed(db: &PgPool, name: &str, token: i64, complaint: Complaint<'_>) -> Result<()> {
+/// The probe has failed; so many before it failed with the same word.
+pub async fn probe_failed(db: &PgPool, name: &str, token: i64, alike: i32, complaint: Complaint<'_>) -> Result<()> {
     bounded(db, async |db| {
         sqlx::query!(
-            "UPDATE providers SET prober = NULL, probe_token = NULL, probe_until = NULL, probes = probes + 1,
-                 error_class = $3, reason = $4, probe_at = now() + make_interval(secs => $5)
+            "UPDATE providers SET prober = NULL, probe_token = NULL, probe_until = NULL, probes = $3,
+                 error_class = $4, reason = $5, probe_at = now() + make_interval(secs => $6)
              WHERE name = $1 AND probe_token = $2",
             name,
             token,
+            alike,
             complaint.class,
             complaint.reason,
             complaint.probe_in.as_secs_f64()

@@ -122,7 +122,11 @@ async fn processes_share_a_pause_and_the_pace_after_it() {
     let more = product.standins.requests("speech") - asked;
     assert!(more <= 1, "a new process may have a new key, so it asks, once: {more}");
 
-    drop((one, other, late));
+    // Killed, one that probes would keep its job until its lease runs out.
+    for mut worker in [one, other, late] {
+        worker.signal(Signal::SIGTERM);
+        worker.ended().await;
+    }
     let key = product.standins.key.expose_secret().to_owned();
     product.set(&[("TRANSCRIPTION_API_KEY", &key)]);
     let _again = [product.worker(), product.worker()];
@@ -170,8 +174,21 @@ async fn one_call_that_a_provider_cannot_bear_pauses_nobody() {
 }
 
 #[tokio::test]
+async fn a_provider_that_fails_now_and_then_is_not_paused() {
+    let (calls, seldom) = (150, "seed = 7\n[[rule]]\nupstream = 'slack'\nfault = 'unavailable'\nprobability = 0.3\n");
+    let mut product = Product::at_rest_under(seldom, &[&MESSAGES[..], &[("RETRY_SCALE", "0.0001")]].concat()).await;
+    ring(&product, calls).await;
+    product.work();
+    product.drain().await;
+    assert_eq!(effects(&product, Upstream::Slack).len(), calls);
+    assert!(product.standins.requests("slack") > calls as u64 * 5 / 4, "some did fail");
+    let paused = "SELECT count(*) FROM providers WHERE paused_at IS NOT NULL OR recovered_at IS NOT NULL";
+    assert_eq!(product.count(paused).await, 0);
+}
+
+#[tokio::test]
 async fn an_outage_uses_up_nobodys_attempts() {
-    let (calls, refused) = (30, 10);
+    let (calls, refused) = (40, 20);
     let outage = format!("[[rule]]\nupstream = 'slack'\nfault = 'unavailable'\nfirst = {refused}\n");
     let mut product = Product::at_rest_under(&outage, &MESSAGES).await;
     ring(&product, calls).await;
@@ -182,7 +199,7 @@ async fn an_outage_uses_up_nobodys_attempts() {
     assert_paced(&posted);
     assert_eq!(product.standins.requests("slack"), calls as u64 + refused, "all others waited");
     let used = product.count("SELECT count(*) FROM job_attempts WHERE outcome = 'retry'").await;
-    assert!((4..8).contains(&used), "it takes five calls to see it: {used}");
+    assert!((9..13).contains(&used), "it takes ten failures to see it: {used}");
     let most = "SELECT max(n) FROM (SELECT count(*) n FROM job_attempts WHERE outcome = 'retry' GROUP BY job_id) t";
     assert!(product.count(most).await <= 2);
     assert_eq!(product.count("SELECT count(*) FROM jobs WHERE state = 'failed'").await, 0);
@@ -207,20 +224,22 @@ async fn a_rate_limit_is_everybodys() {
     assert_no_attempt_used(&product).await;
 }
 
-/// A product with one message at a time, whose Slack answers as told.
-async fn scripted(retry_scale: &str, answers: &[(u16, &str)]) -> (Product, ScriptedUpstream) {
+/// A product with one message at a time, whose Slack says no in these words.
+async fn refused(retry_scale: &str, words: &[&str]) -> (Product, ScriptedUpstream) {
     let settings = [("NOTIFY_NO_RECORDING", "true"), ("WORKER_CONCURRENCY", "notify=1"), ("RETRY_SCALE", retry_scale)];
     let mut product = Product::at_rest(&settings).await;
-    let slack = ScriptedUpstream::before(&product.standins.slack_webhook_url).await;
-    slack.answer_next(answers.iter().map(|(status, word)| Answer::new(*status, *word)));
-    product.set(&[("SLACK_WEBHOOK_URL", slack.url.as_str())]);
+    let slack = ScriptedUpstream::before(&product.standins.slack_api_url).await;
+    slack.answer_next(words.iter().map(|word| Answer::new(200, format!(r#"{{"ok":false,"error":"{word}"}}"#))));
+    let token = product.standins.slack_bot_token();
+    product.set(&bot(&product, &mut String::new(), token.expose_secret()));
+    product.set(&[("SLACK_API_BASE_URL", slack.url.as_str())]);
     product.work();
     (product, slack)
 }
 
 #[tokio::test]
 async fn a_person_who_runs_a_waiting_job_again_is_not_kept_waiting() {
-    let (product, _slack) = scripted("1", &[(403, "invalid_token")]).await;
+    let (product, _slack) = refused("1", &["invalid_auth"]).await;
     for id in ring(&product, 3).await {
         product.until(id, "waiting").await;
     }
@@ -234,7 +253,7 @@ async fn a_person_who_runs_a_waiting_job_again_is_not_kept_waiting() {
 
 #[tokio::test]
 async fn a_probe_that_tells_nothing_of_the_provider_is_followed_by_the_next() {
-    let (product, _slack) = scripted("0.001", &[(403, "invalid_token"), (404, "no_service")]).await;
+    let (product, _slack) = refused("0.001", &["invalid_auth", "channel_not_found"]).await;
     ring(&product, 3).await;
     product.drain().await;
     assert_eq!(product.count("SELECT count(*) FROM deliveries WHERE channel = 'slack' AND state = 'failed'").await, 1);

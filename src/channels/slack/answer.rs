@@ -95,11 +95,6 @@ impl Answer {
             500 if self.word() == Some("rollup_error") => passing(&said),
             408 | 503 => passing(&said),
             400 | 413 | 415 if way == Way::Webhook => message_refused(&said),
-            403 if self.word() == Some("invalid_token") => not_sent(
-                Fault::Blocked,
-                FailureClass::SlackCredentials,
-                format!("Slack refuses the webhook's token ({said}). Nothing was sent. Set a valid {settings}."),
-            ),
             400..=499 => not_sent(
                 Fault::Permanent,
                 FailureClass::SlackDestination,
@@ -242,7 +237,7 @@ mod tests {
 
     #[rstest]
     #[case(400, "invalid_blocks", Fault::Permanent, "slack_message")]
-    #[case(403, "invalid_token", Fault::Blocked, "slack_credentials")]
+    #[case(403, "invalid_token", Fault::Permanent, "slack_destination")]
     #[case(403, "action_prohibited", Fault::Permanent, "slack_destination")]
     #[case(404, "no_service", Fault::Permanent, "slack_destination")]
     #[case(410, "channel_is_archived", Fault::Permanent, "slack_destination")]

@@ -36,7 +36,7 @@ pub(super) const ANALYSIS: &str = "analysis";
 const PACED: Duration = Duration::from_secs(10);
 /// From one to the next of them: 8 in a second, so that they are never more than 10, late as some may be.
 const SLOT: Duration = Duration::from_millis(125);
-/// Pauses before the probes of a provider that fails, in seconds; then the last one for ever.
+/// Pauses before the probes of a provider that fails in the same way, in seconds; then the last one for ever.
 const OUTAGE_LADDER: [u64; 7] = [5, 10, 20, 40, 80, 160, 300];
 /// The same for one that refuses: a person has to do something first.
 const REFUSED_LADDER: [u64; 4] = [60, 300, 900, 3_600];
@@ -155,8 +155,8 @@ impl Gate {
     async fn probe(&self, provider: &'static str, job: &Job) -> Result<Option<Pass<'_>>, sqlx::Error> {
         let early_after = is_by_hand(job).then_some(PROBE_BY_HAND);
         let ask = ProbeAsk { job: job.id, token: rand::random(), lease: self.lease, early_after };
-        let failed = store::providers::take_probe(&self.db, provider, ask).await?;
-        Ok(failed.map(|failed| Pass::probe(self, provider, job, ask.token, failed)))
+        let before = store::providers::take_probe(&self.db, provider, ask).await?;
+        Ok(before.map(|before| Pass::probe(self, provider, job, ask.token, before)))
     }
 
     /// How the provider stands, from a look that is younger than [`Self::sight`]. In the healthy case this is all.

@@ -9,11 +9,11 @@ use super::{Gate, OUTAGE_LADDER, REFUSED_LADDER, SLOT, place, step_of};
 use crate::model::{CallId, FailureClass, Fault, UpstreamError};
 use crate::queue::{self, Failure, Job, StepError};
 use crate::store;
-use crate::store::providers::Complaint;
+use crate::store::providers::{Complaint, ProbesBefore};
 
-/// So many calls that fail in a row, each counted once, are no accident. One call alone never pauses a provider, however
-/// often it fails.
-const FAILING_CALLS: i32 = 5;
+/// So many failures in a row are no accident: where three of ten requests fail at random, ten fail in a row once in
+/// 170,000. Of one call two count, so that it takes five calls: one alone never pauses a provider, however often it fails.
+const FAILURES: i32 = 10;
 
 /// The right to send one request. Dropped without a word, the request says nothing of the provider.
 #[must_use]
@@ -29,8 +29,7 @@ pub(in crate::pipeline) struct Pass<'a> {
 /// The request finds out for all whether the provider works again.
 struct Probe {
     token: i64,
-    /// Probes before this one that have failed.
-    failed: i32,
+    before: ProbesBefore,
     _kept: AbortOnDropHandle<()>,
 }
 
@@ -47,7 +46,7 @@ impl<'a> Pass<'a> {
         Self { gate, provider, call: job.call_id, waits: job.waits, began: Instant::now(), probe: None }
     }
 
-    pub(super) fn probe(gate: &'a Gate, provider: &'static str, job: &Job, token: i64, failed: i32) -> Self {
+    pub(super) fn probe(gate: &'a Gate, provider: &'static str, job: &Job, token: i64, before: ProbesBefore) -> Self {
         tracing::debug!(provider, "Asking whether the provider works again.");
         let (db, lease) = (gate.db.clone(), gate.lease);
         let kept = tokio::spawn(async move {
@@ -57,7 +56,7 @@ impl<'a> Pass<'a> {
                 let _ = store::providers::keep_probe(&db, provider, token, lease).await;
             }
         });
-        let probe = Probe { token, failed, _kept: AbortOnDropHandle::new(kept) };
+        let probe = Probe { token, before, _kept: AbortOnDropHandle::new(kept) };
         Self { probe: Some(probe), ..Self::new(gate, provider, job) }
     }
 
@@ -81,7 +80,7 @@ impl<'a> Pass<'a> {
             (Fault::NotReady, None) => self.did_not_fail().await.map(|()| Then::AsSaid),
             (fault, Some(probe)) => {
                 let ladder: &[u64] = if fault == Fault::Blocked { &REFUSED_LADDER } else { &OUTAGE_LADDER };
-                self.still_does_not_work(probe, &error, self.gate.rung(ladder, probe.failed + 1)).await
+                self.still_does_not_work(probe, &error, ladder).await
             }
             (Fault::Blocked, None) => self.pause(&error, self.gate.rung(&REFUSED_LADDER, 0)).await,
             (_, None) => self.broke(&error).await,
@@ -141,10 +140,14 @@ impl<'a> Pass<'a> {
         &self,
         probe: &Probe,
         error: &UpstreamError,
-        probe_in: Duration,
+        ladder: &[u64],
     ) -> Result<Then, sqlx::Error> {
+        // Another word means that something has changed there, so the delays begin anew.
+        let is_alike = probe.before.class.as_deref() == Some(error.class.as_str());
+        let alike = if is_alike { probe.before.alike + 1 } else { 0 };
+        let probe_in = self.gate.rung(ladder, alike);
         let complaint = Complaint { class: error.class.as_str(), reason: &self.reason(error), probe_in };
-        store::providers::probe_failed(&self.gate.db, self.provider, probe.token, complaint).await?;
+        store::providers::probe_failed(&self.gate.db, self.provider, probe.token, alike, complaint).await?;
         self.gate.forget();
         // Another one asks next time: it may be this very call that the provider cannot bear.
         let another = queue::hasten(&self.gate.db, step_of(self.provider), self.provider, probe_in).await?;
@@ -159,7 +162,7 @@ impl<'a> Pass<'a> {
         if doubt.paused {
             return Ok(Then::Wait(self.gate.longest_wait()));
         }
-        if doubt.calls < FAILING_CALLS {
+        if doubt.failures < FAILURES {
             return Ok(Then::AsSaid);
         }
         self.pause(error, self.gate.rung(&OUTAGE_LADDER, 0)).await

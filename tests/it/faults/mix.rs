@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::{assert_sentence, effects};
 use crate::support::{FrontDoor, PRICES, Product, SECRET, charged, price_list};
 
-/// They end within half a minute on two busy cores.
+/// At first each upstream fails in every way, one after the other, and is paused. They end within two minutes.
 const CALLS: u64 = 300;
 /// Webhooks under way: more would meet the front door's own limits on a busy machine.
 const AT_ONCE: usize = 50;
@@ -63,12 +63,11 @@ async fn on_a_day_when_everything_goes_wrong_every_call_ends_and_nothing_is_done
 }
 
 /// Who refuses everybody is paused for everybody, and then asked eight times a second for ten seconds.
-const OF_EVERYBODY: [&str; 15] = [
+const OF_EVERYBODY: [&str; 14] = [
     "unauthorized",
     "forbidden",
     "insufficient_quota",
     "model_not_found",
-    "invalid_token",
     "invalid_auth",
     "not_authed",
     "token_revoked",

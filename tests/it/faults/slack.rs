@@ -48,6 +48,7 @@ async fn told_under(way: Way, plan: &str, settings: &[(&str, &str)]) -> (Product
 #[case::no_text(Way::Webhook, "no_text")]
 #[case::user(Way::Webhook, "user_not_found")]
 #[case::prohibited(Way::Webhook, "action_prohibited")]
+#[case::token(Way::Webhook, "invalid_token")]
 #[case::channel(Way::Webhook, "channel_not_found")]
 #[case::service(Way::Webhook, "no_service")]
 #[case::team(Way::Webhook, "no_team")]
@@ -73,7 +74,6 @@ async fn a_refusal_for_good_is_a_failed_delivery_and_asked_once(#[case] way: Way
 }
 
 #[rstest]
-#[case::token(Way::Webhook, "invalid_token")]
 #[case::bot_auth(Way::Bot, "invalid_auth")]
 #[case::bot_not_authed(Way::Bot, "not_authed")]
 #[case::bot_revoked(Way::Bot, "token_revoked")]
