@@ -10,12 +10,14 @@ use poem::{Endpoint, IntoEndpoint};
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::channels::{Channel, email::Email, slack::Slack};
 use crate::config::{Config, DatabaseConfig};
 use crate::http::health::{Component, Look, Parts, Status};
 use crate::http::{self, Doors};
 use crate::model::database_is_away;
+use crate::pipeline::gate::Gate;
 use crate::pipeline::intake::Intake;
 use crate::pipeline::{ANALYZE, DOWNLOAD, NOTIFY, PipelineSettings, Rooms, TRANSCRIBE, runner};
 use crate::providers::{http_client, language_model::LanguageModel, recordings::Recordings, speech::Speech};
@@ -93,7 +95,7 @@ impl Database {
 }
 
 /// Builds what the steps work with.
-pub fn rooms(config: &Config, database: &Database) -> anyhow::Result<Arc<Rooms>> {
+pub fn rooms(config: &Config, database: &Database, waker: Waker) -> anyhow::Result<Arc<Rooms>> {
     http_client::install_tls();
     let http = http_client::client()?;
     let limit = |step| config.queue.upstream_timeout(step);
@@ -102,6 +104,7 @@ pub fn rooms(config: &Config, database: &Database) -> anyhow::Result<Arc<Rooms>>
         recordings: Recordings::new(&config.recordings, limit(DOWNLOAD))?,
         speech: Speech::new(&config.transcription, http.clone(), limit(TRANSCRIBE)),
         language_model: LanguageModel::new(&config.analysis, http.clone(), limit(ANALYZE)),
+        gate: Gate::new(database.pool.clone(), waker, config.queue.retry_scale, config.queue.lease),
         channels: channels(config, &http, limit(NOTIFY))?,
         settings: PipelineSettings {
             public_url: config.app.public_url.clone(),
@@ -167,7 +170,11 @@ pub async fn serve(
 
 /// Works on the steps of the settings until `shutdown`.
 pub async fn work(config: &Config, database: &Database, waker: Waker, shutdown: &Shutdown) -> anyhow::Result<()> {
-    let rooms = rooms(config, database)?;
+    let rooms = rooms(config, database, waker.clone())?;
+    let _keeper = AbortOnDropHandle::new(tokio::spawn({
+        let (rooms, interval, stop) = (rooms.clone(), config.queue.sweep_interval, shutdown.token());
+        async move { rooms.gate.keep(interval, stop).await }
+    }));
     let settings = runner::worker_settings(&config.queue, config.prices.list.clone());
     let workers = Workers::new(database.options.clone(), database.listen_options.clone(), waker, settings);
     runner::register(workers, &rooms, &config.queue).run(shutdown.token()).await

@@ -80,7 +80,7 @@ pub async fn work() -> anyhow::Result<()> {
     let database = Database::new(settings)?;
     let waker = Waker::default();
     database.spawn_notifier(&waker, &shutdown);
-    let rooms = app::rooms(&config, &database)?;
+    let rooms = app::rooms(&config, &database, waker.clone())?;
     let options = PgConnectOptions::from_str(settings.url.expose_secret())?;
     let worker_settings = runner::worker_settings(&config.queue, config.prices.list.clone());
     let workers = Workers::new(options.clone(), options, waker, worker_settings);

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::problem::{self, Problem};
 use crate::queue;
+use crate::store::providers::ProviderRow;
 use crate::store::{self, Guarded};
 
 /// Longest time for one look.
@@ -23,6 +24,9 @@ const LIMIT: Duration = Duration::from_secs(1);
 const LATE_SECONDS: f64 = 60.0;
 /// Workers look at least once a second: a job that is due for longer while none runs shows that there is none.
 const IDLE_SECONDS: f64 = 5.0;
+
+/// What is told of GoTo's own side. Recordings come from there: when their host is paused, it says so.
+const SIGNED_ONLY: &str = "Only signed webhooks are received.";
 
 /// How a part stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -107,16 +111,17 @@ impl Endpoint for Health {
             let late = || Component::because(Status::Down, "The store of recordings does not answer.");
             timeout(LIMIT, (parts.storage)()).await.unwrap_or_else(|_| late())
         };
-        let ((database, queue), storage) = tokio::join!(database_and_queue(&self.db), storage);
+        let ((database, queue), storage, providers) =
+            tokio::join!(database_and_queue(&self.db), storage, providers(&self.db));
         let components = Components {
             database,
             queue,
             storage,
-            goto: Component::because(Status::Off, "Only signed webhooks are received."),
-            transcription: parts.transcription.clone(),
-            analysis: parts.analysis.clone(),
-            slack: parts.slack.clone(),
-            email: parts.email.clone(),
+            goto: provider(&providers, "recordings", &Component::because(Status::Off, SIGNED_ONLY)),
+            transcription: provider(&providers, "transcription", &parts.transcription),
+            analysis: provider(&providers, "analysis", &parts.analysis),
+            slack: provider(&providers, "slack", &parts.slack),
+            email: provider(&providers, "email", &parts.email),
         };
         let status = overall(&components);
         let code = if status == Status::Down { problem::DOWN } else { StatusCode::OK };
@@ -186,6 +191,27 @@ fn work_component(standing: &queue::Standing) -> Component {
     }
     let detail = format!("{} jobs are due, the oldest for {seconds} s. Is a worker running?", standing.due);
     Component::because(Status::Degraded, detail)
+}
+
+/// Providers that something is known against; none when the database does not tell.
+async fn providers(db: &PgPool) -> Vec<ProviderRow> {
+    timeout(LIMIT, store::providers::all(db)).await.ok().and_then(Result::ok).unwrap_or_default()
+}
+
+/// What is known without asking, unless the provider is paused. Its own words are for those who may see calls: they name
+/// hosts.
+fn provider(providers: &[ProviderRow], name: &str, set: &Component) -> Component {
+    let paused = providers.iter().find(|provider| provider.name == name);
+    match paused.and_then(|provider| Some((provider.paused_at?, provider.error_class.as_deref()?))) {
+        Some((since, class)) => Component::because(
+            Status::Degraded,
+            format!(
+                "Paused for all calls since {} ({class}). `goto-automation jobs list --state waiting` says why.",
+                since.format("%Y-%m-%d %H:%M UTC")
+            ),
+        ),
+        None => set.clone(),
+    }
 }
 
 /// `GET /health/ready`: ready when the database answers and has all migrations.

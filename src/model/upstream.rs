@@ -36,19 +36,29 @@ pub struct UpstreamError {
     pub request_id: Option<String>,
     /// What was used all the same, where the upstream answered: an answer that is of no use is paid for too.
     pub usage: Option<Box<Usage>>,
+    /// Nothing follows from it for others who ask the same upstream: it is about this one recipient, our own disk or our
+    /// own settings. [`Fault::Permanent`] never says anything of the upstream as a whole.
+    pub is_no_sign: bool,
 }
 
 impl UpstreamError {
-    /// An error with the given consequence; what is known of its request is added by [`Self::with_request_id`] and
-    /// [`Self::with_usage`].
+    /// An error with the given consequence; what else is known is added by [`Self::with_request_id`],
+    /// [`Self::with_usage`] and [`Self::as_no_sign`].
     pub fn new(fault: Fault, class: FailureClass, message: impl Into<String>) -> Self {
-        Self { fault, class, message: message.into(), request_id: None, usage: None }
+        Self { fault, class, message: message.into(), request_id: None, usage: None, is_no_sign: false }
     }
 
     /// The same, with the upstream's id of the request.
     #[must_use]
     pub fn with_request_id(mut self, request_id: Option<String>) -> Self {
         self.request_id = request_id;
+        self
+    }
+
+    /// The same, of which nothing follows for others.
+    #[must_use]
+    pub fn as_no_sign(mut self) -> Self {
+        self.is_no_sign = true;
         self
     }
 

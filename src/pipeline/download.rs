@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{DOWNLOAD, Rooms, TRANSCRIBE};
+use super::{DOWNLOAD, Rooms, TRANSCRIBE, gate};
 use crate::model::FailureClass;
 use crate::queue::{Backoff, Done, Job, Lease, NewJob, StepError, StepPolicy};
 use crate::store::{self, recordings::RecordingRow};
@@ -29,10 +29,15 @@ pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done,
             "The call has no recording to download. A later webhook that names one begins a new run.",
         ));
     };
-    let stored = rooms.recordings.fetch(&url).await.map_err(|error| {
-        lease.note_request(error.request_id.as_deref());
-        StepError::from_upstream(error, job.waits)
-    })?;
+    let pass = rooms.gate.enter(gate::RECORDINGS, job).await?;
+    let stored = match rooms.recordings.fetch(&url).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            lease.note_request(error.request_id.as_deref());
+            return Err(pass.failed(error).await);
+        }
+    };
+    pass.worked().await;
     let row = RecordingRow {
         id: Uuid::now_v7(),
         path: stored.path,

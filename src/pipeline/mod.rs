@@ -16,6 +16,7 @@ use chrono_tz::Tz;
 use sqlx::PgPool;
 use url::Url;
 
+use self::gate::Gate;
 use crate::channels::Channel;
 use crate::config::OnUnknown;
 use crate::providers::language_model::LanguageModel;
@@ -28,6 +29,7 @@ mod analyze;
 pub mod audio;
 pub mod call_ended;
 mod download;
+pub mod gate;
 pub mod intake;
 mod notify;
 pub mod operate;
@@ -72,6 +74,8 @@ pub struct Rooms {
     pub speech: Speech,
     /// The language model.
     pub language_model: LanguageModel,
+    /// Whether the upstreams may be asked now.
+    pub gate: Gate,
     /// Ways to reach people.
     pub channels: Vec<Arc<dyn Channel>>,
     /// What the steps may be told.

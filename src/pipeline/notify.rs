@@ -6,12 +6,13 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveTime, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 
+use super::gate::Pass;
 use super::{NOTIFY, Rooms};
 use crate::channels::{Channel, SendError};
 use crate::config::OnUnknown;
 use crate::model::{
-    ActionItem, Analysis, CallBrief, CallId, DeliveryId, DeliveryState, Direction, Envelope, FailureClass, Fault,
-    Party, UpstreamError, clock,
+    ActionItem, Analysis, CallBrief, CallId, DeliveryId, DeliveryState, Direction, Envelope, FailureClass, Party,
+    UpstreamError, clock,
 };
 use crate::queue::{Backoff, Done, Failure, Job, Lease, NewJob, StepError, StepPolicy};
 use crate::store::calls::CallRow;
@@ -88,8 +89,9 @@ async fn deliver(rooms: &Rooms, job: &Job, lease: &Lease, call: &CallRow, id: De
     let brief = brief(rooms, job.call_id, call).await?;
     respect_quiet_hours(rooms, &brief)?;
     let envelope = envelope(rooms, job.call_id, &delivery, unsure || delivery.repeated);
+    let pass = rooms.gate.enter(channel.name(), job).await?;
     store::deliveries::begin_sending(&rooms.db, lease.fence(), &delivery, unsure).await?;
-    send(rooms, job, lease, channel.as_ref(), &brief, &envelope).await
+    send(rooms, job, lease, channel.as_ref(), pass, &brief, &envelope).await
 }
 
 /// From here on, a death of this process leaves `sending` behind.
@@ -98,6 +100,7 @@ async fn send(
     job: &Job,
     lease: &Lease,
     channel: &dyn Channel,
+    pass: Pass<'_>,
     brief: &CallBrief,
     envelope: &Envelope,
 ) -> Result<Done, StepError> {
@@ -106,19 +109,23 @@ async fn send(
         Ok(receipt) => {
             lease.note_request(receipt.request_id.as_deref());
             settle(rooms, lease, id, DeliveryState::Sent, receipt.reference.as_deref(), None).await?;
+            pass.worked().await;
             tracing::info!(channel = channel.name(), "Message sent.");
             Ok(Done::end())
         }
-        Err(SendError::NotSent(error)) => not_sent(rooms, job, lease, envelope, error, POLICY.max_attempts).await,
-        Err(SendError::Unexplained(error)) => not_sent(rooms, job, lease, envelope, error, UNEXPLAINED_ATTEMPTS).await,
+        Err(SendError::NotSent(error)) => not_sent(rooms, job, lease, pass, envelope, error, POLICY.max_attempts).await,
+        Err(SendError::Unexplained(error)) => {
+            not_sent(rooms, job, lease, pass, envelope, error, UNEXPLAINED_ATTEMPTS).await
+        }
         Err(SendError::Unknown(error)) => {
             lease.note_request(error.request_id.as_deref());
             settle(rooms, lease, id, DeliveryState::Unknown, None, Some(&error.message)).await?;
             tracing::warn!(channel = channel.name(), reason = %error.message, "Nobody knows whether the message arrived.");
+            let end = pass.failed(error).await;
             if envelope.possible_repeat || rooms.settings.on_unknown == OnUnknown::Hold {
                 return Ok(Done::end());
             }
-            Err(StepError::Retry(Failure { class: error.class, message: error.message }))
+            Err(end)
         }
     }
 }
@@ -128,6 +135,7 @@ async fn not_sent(
     rooms: &Rooms,
     job: &Job,
     lease: &Lease,
+    pass: Pass<'_>,
     envelope: &Envelope,
     mut error: UpstreamError,
     most_attempts: i32,
@@ -136,12 +144,15 @@ async fn not_sent(
     if envelope.possible_repeat {
         error.message.push_str(EARLIER_TRY);
     }
-    if error.fault == Fault::Transient && job.attempts >= most_attempts {
-        error.fault = Fault::Permanent;
-    }
-    let state = if error.fault == Fault::Permanent { DeliveryState::Failed } else { DeliveryState::Pending };
-    settle(rooms, lease, envelope.delivery_id, state, None, Some(&error.message)).await?;
-    Err(StepError::from_upstream(error, job.waits))
+    let said = error.message.clone();
+    let end = match pass.failed(error).await {
+        StepError::Retry(failure) if job.attempts >= most_attempts => StepError::Permanent(failure),
+        end => end,
+    };
+    let is_last = matches!(end, StepError::Permanent(_));
+    let state = if is_last { DeliveryState::Failed } else { DeliveryState::Pending };
+    settle(rooms, lease, envelope.delivery_id, state, None, Some(&said)).await?;
+    Err(end)
 }
 
 async fn settle(

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::Rooms;
+use super::{Rooms, gate};
 use crate::model::{Fence, UpstreamError, Usage, hex};
 use crate::queue::{self, Job, Lease, StepError};
 use crate::store::{self, answers::Question};
@@ -35,17 +35,22 @@ pub(super) async fn answer<T: Paid>(
         count_if_lost(rooms, lease, question, stored.counted_by, answer.usage()).await?;
         return Ok(answer);
     }
-    let answer = ask.await.map_err(|error| {
-        lease.note_request(error.request_id.as_deref());
-        if let Some(usage) = &error.usage {
-            lease.note_usage(usage);
+    let pass = rooms.gate.enter(gate::paid_provider(step), job).await?;
+    let answer = match ask.await {
+        Ok(answer) => answer,
+        Err(error) => {
+            lease.note_request(error.request_id.as_deref());
+            if let Some(usage) = &error.usage {
+                lease.note_usage(usage);
+            }
+            return Err(pass.failed(error).await);
         }
-        StepError::from_upstream(error, job.waits)
-    })?;
+    };
     lease.note_usage(answer.usage());
     lease.note_request(answer.request_id());
     let kept = without_nul(serde_json::to_value(&answer).map_err(anyhow::Error::from)?);
     store::patiently(|| store::answers::save(&rooms.db, lease.fence(), question, &kept)).await?;
+    pass.worked().await;
     // As a later attempt would find it.
     serde_json::from_value(kept).map_err(|error| StepError::from(anyhow::Error::from(error)))
 }

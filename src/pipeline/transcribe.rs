@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::listen::{Heard, Listener, PARALLEL_PIECES};
 use super::audio::{self, AudioError, Channels, Whole};
-use super::{ANALYZE, Rooms, TRANSCRIBE};
+use super::{ANALYZE, Rooms, TRANSCRIBE, gate};
 use crate::model::{FailureClass, Segment, Speaker, Timing, Transcript};
 use crate::queue::{Backoff, Done, Job, Lease, NewJob, StepError, StepPolicy};
 use crate::store;
@@ -29,6 +29,7 @@ pub(super) async fn run(rooms: &Rooms, job: &Job, lease: &Lease) -> Result<Done,
         return Ok(Done::end());
     };
     rooms.speech.is_configured().map_err(|error| StepError::from_upstream(error, job.waits))?;
+    rooms.gate.check(gate::TRANSCRIPTION, job).await?;
     let file =
         rooms.recordings.open(&recording.path).await.map_err(|error| StepError::from_upstream(error, job.waits))?;
 

@@ -99,7 +99,7 @@ pub(super) fn connection_error(error: reqwest::Error, who: &str, address: &str) 
     let cause = root_cause(&error);
     if error.is_builder() {
         let text = format!("{who} cannot be asked with these settings ({cause}). Check {address} and its key.");
-        return UpstreamError::new(Fault::Blocked, FailureClass::NotConfigured, text);
+        return UpstreamError::new(Fault::Blocked, FailureClass::NotConfigured, text).as_no_sign();
     }
     let (class, text) = if error.is_timeout() {
         (

@@ -97,7 +97,7 @@ impl Server {
         }
         let Names { who, base_url, key, .. } = self.names;
         let text = format!("{who} is OpenAI's own, and there is no key for it. Set {key}, or another {base_url}.");
-        Err(UpstreamError::new(Fault::Blocked, FailureClass::NotConfigured, text))
+        Err(UpstreamError::new(Fault::Blocked, FailureClass::NotConfigured, text).as_no_sign())
     }
 
     /// A request to the endpoint, with key and time limit; the body is up to the caller.

@@ -118,6 +118,10 @@ fn report(error: &StepError, lease: &Lease) {
         StepError::Wait { reason, .. } => {
             tracing::info!(class = %reason.class, reason = %reason.message, "Step waits.");
         }
+        // What they all wait for was told once.
+        StepError::WaitFor { what, reason, .. } => {
+            tracing::debug!(what, class = reason.class.as_str(), reason = %reason.message, "Step waits with others.");
+        }
     }
 }
 

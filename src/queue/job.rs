@@ -123,6 +123,17 @@ pub enum StepError {
         /// What is being waited for.
         reason: Failure,
     },
+    /// Others wait for the same: not before `delay` has passed, exactly, unless [`hasten`](super::hasten) or
+    /// [`release`](super::release) say so. No attempt used, for at most [`PAUSED_DEADLINE`].
+    #[error("{}", .reason.message)]
+    WaitFor {
+        /// The word under which they are let go.
+        what: &'static str,
+        /// Until it is due if nobody lets it go.
+        delay: Duration,
+        /// Why.
+        reason: Failure,
+    },
 }
 
 /// How long something that is not there yet is waited for.

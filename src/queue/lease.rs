@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc::UnboundedSender};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::job::{Done, Failure, Job, StepError, StepPolicy};
+use super::job::{Done, Failure, Job, PAUSED_DEADLINE, StepError, StepPolicy};
 use crate::model::{Fence, PriceList, Usage, UsageByModel, clock, price};
 
 /// A claim on a job. Ends exactly once: by [`Lease::finish`] or [`Lease::fail`], or by being dropped, which gives the
@@ -74,6 +74,8 @@ pub(super) enum Verdict {
         outcome: &'static str,
         delay: Duration,
         deadline: Option<Duration>,
+        /// What it waits for together with others.
+        waits_for: Option<&'static str>,
         failure: Failure,
     },
     Fail {
@@ -180,14 +182,11 @@ impl Lease {
             StepError::Retry(failure) => {
                 let jitter = rand::random_range(0.8..1.2);
                 let delay = scaled(self.policy().backoff.after(self.0.job.attempts)).mul_f64(jitter);
-                Verdict::Later { outcome, delay, deadline: None, failure }
+                Verdict::Later { outcome, delay, deadline: None, waits_for: None, failure }
             }
-            StepError::RetryAfter(delay, failure) => {
-                Verdict::Later { outcome: "waiting", delay, deadline: Some(super::job::PAUSED_DEADLINE), failure }
-            }
-            StepError::Wait { delay, deadline, reason } => {
-                Verdict::Later { outcome: "waiting", delay: scaled(delay), deadline: Some(deadline), failure: reason }
-            }
+            StepError::RetryAfter(delay, failure) => waiting(delay, PAUSED_DEADLINE, None, failure),
+            StepError::Wait { delay, deadline, reason } => waiting(scaled(delay), deadline, None, reason),
+            StepError::WaitFor { what, delay, reason } => waiting(delay, PAUSED_DEADLINE, Some(what), reason),
         });
     }
 
@@ -200,6 +199,11 @@ impl Lease {
     fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
         self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Later again, without an attempt.
+fn waiting(delay: Duration, deadline: Duration, waits_for: Option<&'static str>, failure: Failure) -> Verdict {
+    Verdict::Later { outcome: "waiting", delay, deadline: Some(deadline), waits_for, failure }
 }
 
 impl Inner {

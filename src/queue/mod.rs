@@ -11,6 +11,7 @@
 //! | `sweep` | rescue the jobs of dead ones, park those that kill |
 //! | `wake` | LISTEN, NOTIFY, and waking within the process |
 //! | `workers` | all of these around apalis's monitor, from start to stop |
+//! | `waiters` | let those go that wait for the same thing |
 //! | `control` | pauses and limits of steps, and how claimers hear of them |
 //! | `acts` | the operator's hand: run again, cancel, put first, one or all that match |
 //! | `archive` | finished jobs leave the hot tables by age |
@@ -46,6 +47,7 @@ mod link;
 mod renew;
 mod stats;
 mod sweep;
+mod waiters;
 mod wake;
 mod workers;
 mod writer;
@@ -63,5 +65,6 @@ pub use job::{
 };
 pub use lease::Lease;
 pub use stats::{LastHour, OutcomeCount, Pause, Standing, StepStats, standing, stats};
+pub use waiters::{Turns, hasten, release};
 pub use wake::Waker;
 pub use workers::{Handler, WorkerSettings, Workers};

@@ -111,6 +111,10 @@ fn outcome(verdict: &Verdict) -> &'static str {
     }
 }
 
+fn waits_for(verdict: &Verdict) -> Option<&'static str> {
+    if let Verdict::Later { waits_for, .. } = verdict { *waits_for } else { None }
+}
+
 /// The ends of a batch, column by column.
 #[derive(Default)]
 struct Columns {
@@ -129,6 +133,7 @@ struct Columns {
     output_tokens: Vec<i64>,
     audio_seconds: Vec<f64>,
     costs: Vec<Option<i64>>,
+    waits_for: Vec<Option<String>>,
 }
 
 /// The jobs that follow, column by column; `owner` is the job whose end makes them, under the token of that end: a late
@@ -171,6 +176,7 @@ fn columns(ends: &[End]) -> (Columns, NextColumns) {
         c.output_tokens.push(end.bill.usage.output_tokens);
         c.audio_seconds.push(end.bill.usage.audio_seconds);
         c.costs.push(end.bill.cost);
+        c.waits_for.push(waits_for(&end.verdict).map(str::to_owned));
         let Verdict::Done(done) = &end.verdict else {
             c.results.push(None);
             continue;
@@ -208,9 +214,9 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
         WITH e AS (
             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::float8[], $6::float8[],
                 $7::text[], $8::text[], $9::uuid[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::float8[],
-                $15::bigint[])
+                $15::bigint[], $24::text[])
             AS t (id, token, state, outcome, delay, deadline, class, message, result, request_id, model, input_tokens,
-                output_tokens, audio_seconds, cost)
+                output_tokens, audio_seconds, cost, waits_for)
         ),
         -- Looked up one by one, by id alone: a join may scan the table under a plan that was made while it was small, and
         -- "state = 'running'" would walk the dead entries of that partial index for each row (ADR 0001).
@@ -245,7 +251,7 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
                 reason = CASE WHEN l.overdue THEN 'Given up after waiting since '
                                   || to_char(j.waiting_since AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC": ') || l.message
                               ELSE l.message END,
-                result = coalesce(l.result, j.result),
+                result = coalesce(l.result, j.result), waits_for = l.waits_for,
                 lease_token = NULL, lease_until = NULL,
                 handed_on = l.state = 'completed' AND (l.call_id, l.run) IN (SELECT call_id, run FROM n),
                 finished_at = CASE WHEN l.state = 'available' AND NOT l.overdue THEN NULL ELSE now() END
@@ -284,7 +290,8 @@ async fn complete(db: &mut PgConnection, ends: &[End]) -> Result<HashSet<Fence>,
         &n.targets as &[Option<Uuid>],
         &n.runs,
         &n.critical,
-        &n.priorities
+        &n.priorities,
+        &c.waits_for as &[Option<String>]
     )
     .fetch_all(db)
     .await?;

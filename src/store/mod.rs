@@ -16,6 +16,7 @@ pub mod events;
 mod guarded;
 pub mod keys;
 pub mod migrations;
+pub mod providers;
 pub mod recordings;
 pub mod summaries;
 

@@ -16,6 +16,7 @@ mod operators;
 mod outage;
 mod pipeline;
 mod postgres;
+mod providers;
 mod queue;
 mod restarts;
 mod support;

@@ -5,6 +5,7 @@ mod t01_kills;
 mod t02_outage;
 mod t03_frozen;
 mod t04_lost_answers;
+mod t05_provider_down;
 mod t06_bad_steps;
 mod t07_deaf;
 mod t08_locks;
@@ -64,6 +65,12 @@ pub static SCENARIOS: &[Scenario] = &[
         about: "upstreams do what they are asked and nobody hears of it",
         short: false,
         run: |ground| Box::pin(t04_lost_answers::run(ground)),
+    },
+    Scenario {
+        name: "T5",
+        about: "a provider limits its callers, then fails for everybody, while 300 calls wait",
+        short: false,
+        run: |ground| Box::pin(t05_provider_down::run(ground)),
     },
     Scenario {
         name: "T6",

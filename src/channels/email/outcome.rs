@@ -34,10 +34,12 @@ pub fn failed(error: &SessionError, final_dot: bool, recipient: &str) -> SendErr
         let message = format!(
             "The mail server asks us to come again later ({said}). Nothing was sent. If that goes on, ask its operator."
         );
-        not_sent(Fault::Transient, FailureClass::SmtpTryLater, message)
+        let later = UpstreamError::new(Fault::Transient, FailureClass::SmtpTryLater, message);
+        // A full mailbox, or greylisting: others are not meant.
+        SendError::NotSent(if error.stage == Stage::Recipient { later.as_no_sign() } else { later })
     } else if error.source.is_permanent() || error.source.is_client() {
         let (class, message) = refusal(error, &said);
-        not_sent(Fault::Permanent, class, message)
+        not_sent(if is_of_everybody(class) { Fault::Blocked } else { Fault::Permanent }, class, message)
     } else if final_dot {
         let message = format!(
             "The connection to the mail server broke before it confirmed the mail ({said}). It may have arrived: ask \
@@ -76,34 +78,33 @@ pub fn timed_out(timeout: Duration, final_dot: bool) -> SendError {
     }
 }
 
-/// A refusal for good, and what to change.
+/// A refusal, and what to change.
 fn refusal(error: &SessionError, said: &str) -> (FailureClass, String) {
     let code = error.source.status().map(u16::from);
     match (code, error.stage) {
         (None, Stage::StartTls) => (
             FailureClass::SmtpNoStarttls,
             "The mail server offers no STARTTLS. Nothing was sent, the login neither. Set SMTP_TLS=implicit and \
-             SMTP_PORT=465 if it speaks TLS from the first byte, else ask its operator, and run the job again."
+             SMTP_PORT=465 if it speaks TLS from the first byte, else ask its operator."
                 .to_owned(),
         ),
         (None, Stage::Login) => (
             FailureClass::SmtpLoginRefused,
             "The mail server offers no login that we speak (PLAIN, LOGIN). Nothing was sent. Check SMTP_PORT and \
-             SMTP_TLS, or leave out SMTP_USERNAME and SMTP_PASSWORD if it wants none, and run the job again."
+             SMTP_TLS, or leave out SMTP_USERNAME and SMTP_PASSWORD if it wants none."
                 .to_owned(),
         ),
         (Some(530), _) => (
             FailureClass::SmtpLoginRefused,
             format!(
                 "The mail server wants a login or TLS first ({said}). Nothing was sent. Set SMTP_USERNAME and \
-                 SMTP_PASSWORD, check SMTP_TLS, and run the job again."
+                 SMTP_PASSWORD, and check SMTP_TLS."
             ),
         ),
         (Some(534 | 535 | 538), _) | (_, Stage::Login) => (
             FailureClass::SmtpLoginRefused,
             format!(
-                "The mail server refused the login ({said}). Nothing was sent. Correct SMTP_USERNAME and SMTP_PASSWORD \
-                 and run the job again."
+                "The mail server refused the login ({said}). Nothing was sent. Correct SMTP_USERNAME and SMTP_PASSWORD."
             ),
         ),
         (_, Stage::Sender) => (
@@ -131,10 +132,16 @@ fn refusal(error: &SessionError, said: &str) -> (FailureClass, String) {
             FailureClass::SmtpServerRefused,
             format!(
                 "The mail server does not talk to us ({said}). Nothing was sent. Check SMTP_HOST, SMTP_PORT and \
-                 SMTP_TLS, ask its operator, and run the job again."
+                 SMTP_TLS, and ask its operator."
             ),
         ),
     }
+}
+
+/// Whether it is about no mail and no recipient, but about us.
+fn is_of_everybody(class: FailureClass) -> bool {
+    use FailureClass::{SmtpLoginRefused, SmtpNoStarttls, SmtpServerRefused};
+    matches!(class, SmtpNoStarttls | SmtpLoginRefused | SmtpServerRefused)
 }
 
 fn not_sent(fault: Fault, class: FailureClass, message: String) -> SendError {

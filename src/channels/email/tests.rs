@@ -33,11 +33,11 @@ async fn a_mail_is_handed_over_and_the_queue_id_kept() {
 
 #[rstest]
 #[case::greeting("greeting", "421 busy", Fault::Transient, "smtp_try_later")]
-#[case::greeting_refused("greeting", "554 no service", Fault::Permanent, "smtp_server_refused")]
+#[case::greeting_refused("greeting", "554 no service", Fault::Blocked, "smtp_server_refused")]
 #[case::greeting_cut("greeting", "", Fault::Transient, "connect")]
-#[case::login("AUTH", "535 5.7.8 wrong", Fault::Permanent, "smtp_login_refused")]
+#[case::login("AUTH", "535 5.7.8 wrong", Fault::Blocked, "smtp_login_refused")]
 #[case::login_later("AUTH", "454 4.7.0 later", Fault::Transient, "smtp_try_later")]
-#[case::login_wanted("MAIL", "530 5.7.0 login first", Fault::Permanent, "smtp_login_refused")]
+#[case::login_wanted("MAIL", "530 5.7.0 login first", Fault::Blocked, "smtp_login_refused")]
 #[case::greylisted("MAIL", "450 4.7.1 greylisted", Fault::Transient, "smtp_try_later")]
 #[case::sender("MAIL", "550 5.7.1 not yours", Fault::Permanent, "smtp_sender_refused")]
 #[case::recipient_later("RCPT", "450 4.2.1 busy", Fault::Transient, "smtp_try_later")]
@@ -109,7 +109,7 @@ async fn a_silent_server_is_left_in_time(#[case] step: &'static str, #[case] may
 }
 
 #[rstest]
-#[case::no_starttls(SmtpTls::Starttls, Fault::Permanent, "smtp_no_starttls", "SMTP_TLS")]
+#[case::no_starttls(SmtpTls::Starttls, Fault::Blocked, "smtp_no_starttls", "SMTP_TLS")]
 #[case::tls_to_a_plain_port(SmtpTls::Implicit, Fault::Transient, "connect", "SMTP_TLS")]
 #[tokio::test]
 async fn a_login_never_goes_out_in_the_clear(

@@ -122,22 +122,19 @@ impl Answer {
             "missing_scope" => {
                 let needed = needed.and_then(plain_word).unwrap_or("chat:write");
                 not_sent(
-                    Fault::Permanent,
+                    Fault::Blocked,
                     FailureClass::SlackCredentials,
                     format!(
                         "The Slack app lacks a right (missing_scope: {needed}). Nothing was sent. Give the app the \
-                         scope {needed}, install it again, set the new SLACK_BOT_TOKEN, and run the job again."
+                         scope {needed}, install it again, and set the new SLACK_BOT_TOKEN."
                     ),
                 )
             }
             "invalid_auth" | "not_authed" | "token_revoked" | "token_expired" | "account_inactive"
             | "ekm_access_denied" => not_sent(
-                Fault::Permanent,
+                Fault::Blocked,
                 FailureClass::SlackCredentials,
-                format!(
-                    "Slack refuses the token ({said}). Nothing was sent. Set a valid SLACK_BOT_TOKEN and run the job \
-                     again."
-                ),
+                format!("Slack refuses the token ({said}). Nothing was sent. Set a valid SLACK_BOT_TOKEN."),
             ),
             _ => {
                 let message = format!(
@@ -241,6 +238,7 @@ mod tests {
     #[rstest]
     #[case(400, "invalid_blocks", Fault::Permanent, "slack_message")]
     #[case(403, "invalid_token", Fault::Permanent, "slack_destination")]
+    #[case(403, "action_prohibited", Fault::Permanent, "slack_destination")]
     #[case(404, "no_service", Fault::Permanent, "slack_destination")]
     #[case(410, "channel_is_archived", Fault::Permanent, "slack_destination")]
     #[case(418, "something new", Fault::Permanent, "slack_destination")]
@@ -277,11 +275,11 @@ mod tests {
     #[case(200, r#"{"ok":false,"error":"channel_not_found"}"#, Fault::Permanent, "slack_destination")]
     #[case(200, r#"{"ok":false,"error":"restricted_action_read_only_channel"}"#, Fault::Permanent, "slack_destination")]
     #[case(200, r#"{"ok":false,"error":"msg_blocks_too_long"}"#, Fault::Permanent, "slack_message")]
-    #[case(200, r#"{"ok":false,"error":"invalid_auth"}"#, Fault::Permanent, "slack_credentials")]
+    #[case(200, r#"{"ok":false,"error":"invalid_auth"}"#, Fault::Blocked, "slack_credentials")]
     #[case(
         200,
         r#"{"ok":false,"error":"missing_scope","needed":"chat:write.public"}"#,
-        Fault::Permanent,
+        Fault::Blocked,
         "slack_credentials"
     )]
     #[case(401, "", Fault::Permanent, "slack_destination")]

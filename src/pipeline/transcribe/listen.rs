@@ -14,7 +14,7 @@ use super::unusable;
 use crate::model::{UpstreamError, Usage};
 use crate::pipeline::audio::Piece;
 use crate::pipeline::paid::{self, Paid};
-use crate::pipeline::{Rooms, TRANSCRIBE};
+use crate::pipeline::{Rooms, TRANSCRIBE, gate};
 use crate::providers::speech::{SpeechAnswer, SpeechError, SpeechPiece};
 use crate::queue::{Job, Lease, StepError};
 
@@ -70,8 +70,11 @@ impl<'a> Listener<'a> {
             .buffered(PARALLEL_PIECES)
             .collect()
             .await;
-        let heard: Result<Vec<_>, _> = results.into_iter().collect();
-        Ok(heard?.into_iter().flatten().collect())
+        // What the step does next is said by the one who knows best, not by the one who was first.
+        if let Some(telling) = gate::most_telling(results.iter().filter_map(|heard| heard.as_ref().err())) {
+            return Err(telling.clone());
+        }
+        Ok(results.into_iter().flatten().flatten().collect())
     }
 
     /// The words of one piece, or those of its halves.

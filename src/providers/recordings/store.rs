@@ -194,12 +194,12 @@ fn store_error(folder: &FilePath, error: &(dyn std::error::Error + 'static)) -> 
         "The recording store {} does not work ({cause}). Check RECORDING_STORE and the rights of its folder.",
         folder.display()
     );
-    UpstreamError::new(Fault::Transient, FailureClass::Store, text)
+    UpstreamError::new(Fault::Transient, FailureClass::Store, text).as_no_sign()
 }
 
 fn no_space(folder: &FilePath) -> UpstreamError {
     let text = format!("There is no space left in the recording store {}. Free some, or enlarge it.", folder.display());
-    UpstreamError::new(Fault::Transient, FailureClass::NoSpace, text)
+    UpstreamError::new(Fault::Transient, FailureClass::NoSpace, text).as_no_sign()
 }
 
 fn gone() -> UpstreamError {

@@ -63,13 +63,6 @@ async fn told_under(way: Way, plan: &str, settings: &[(&str, &str)]) -> (Product
 #[case::bot_no_text(Way::Bot, "no_text")]
 #[case::bot_blocks(Way::Bot, "invalid_blocks")]
 #[case::bot_arguments(Way::Bot, "invalid_arguments")]
-#[case::bot_auth(Way::Bot, "invalid_auth")]
-#[case::bot_not_authed(Way::Bot, "not_authed")]
-#[case::bot_revoked(Way::Bot, "token_revoked")]
-#[case::bot_expired(Way::Bot, "token_expired")]
-#[case::bot_inactive(Way::Bot, "account_inactive")]
-#[case::bot_scope(Way::Bot, "missing_scope")]
-#[case::bot_ekm(Way::Bot, "ekm_access_denied")]
 #[case::bot_redirect(Way::Bot, "redirect")]
 #[tokio::test]
 async fn a_refusal_for_good_is_a_failed_delivery_and_asked_once(#[case] way: Way, #[case] fault: &str) {
@@ -78,6 +71,24 @@ async fn a_refusal_for_good_is_a_failed_delivery_and_asked_once(#[case] way: Way
     assert_sentence(delivery.detail.as_deref());
     assert_eq!(product.standins.requests("slack"), 1);
     assert!(effects(&product, Upstream::Slack).is_empty());
+}
+
+#[rstest]
+#[case::bot_auth(Way::Bot, "invalid_auth")]
+#[case::bot_not_authed(Way::Bot, "not_authed")]
+#[case::bot_revoked(Way::Bot, "token_revoked")]
+#[case::bot_expired(Way::Bot, "token_expired")]
+#[case::bot_inactive(Way::Bot, "account_inactive")]
+#[case::bot_scope(Way::Bot, "missing_scope")]
+#[case::bot_ekm(Way::Bot, "ekm_access_denied")]
+#[tokio::test]
+async fn a_refused_token_is_waited_for_without_using_attempts(#[case] way: Way, #[case] fault: &str) {
+    let (product, delivery) = told(way, fault, &["first = 1"], &[]).await;
+    assert_eq!((delivery.state.as_str(), delivery.repeated), ("sent", false));
+    assert_eq!(effects(&product, Upstream::Slack).len(), 1);
+    let refused = "SELECT count(*) FROM job_attempts WHERE error_class = 'slack_credentials' AND outcome = 'waiting'";
+    assert_eq!(product.count(refused).await, 1);
+    assert_eq!(product.count("SELECT count(*) FROM job_attempts WHERE outcome = 'retry'").await, 0);
 }
 
 #[rstest]

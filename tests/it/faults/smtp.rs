@@ -86,21 +86,32 @@ async fn a_refusal_for_good_is_for_that_recipient_only(#[case] fault: &str) {
 }
 
 #[rstest]
-#[case("greeting_554", &[], "SMTP_HOST")]
-#[case("sender_530", &[], "SMTP_USERNAME")]
-#[case("sender_550", &[], "SMTP_FROM_EMAIL")]
-#[case("login_535", &LOGIN, "SMTP_PASSWORD")]
+#[case("greeting_554", &[], "smtp_server_refused", "SMTP_HOST")]
+#[case("sender_530", &[], "smtp_login_refused", "SMTP_USERNAME")]
+#[case("login_535", &LOGIN, "smtp_login_refused", "SMTP_PASSWORD")]
 #[tokio::test]
-async fn a_refusal_of_everybody_names_the_setting(
+async fn a_refusal_of_everybody_is_waited_for_and_names_the_setting(
     #[case] fault: &str,
     #[case] settings: &[(&str, &str)],
+    #[case] class: &str,
     #[case] named: &str,
 ) {
-    let (product, deliveries) = told(&rule("smtp", fault, &[]), settings).await;
+    let (product, deliveries) = told(&rule("smtp", fault, &["first = 1"]), settings).await;
+    assert_eq!(states(&deliveries), [("sent", false); 2]);
+    assert_eq!(taken(&product), (2, 2));
+    assert_eq!(product.count("SELECT count(*) FROM job_attempts WHERE outcome = 'retry'").await, 0);
+    let said = sqlx::query_scalar("SELECT message FROM job_attempts WHERE error_class = $1").bind(class);
+    let said: String = said.fetch_one(product.pool()).await.unwrap();
+    assert_sentence(Some(&said));
+    assert!(said.contains(named), "{said}");
+}
+
+#[tokio::test]
+async fn a_refused_sender_names_the_setting() {
+    let (product, deliveries) = told(&rule("smtp", "sender_550", &[]), &[]).await;
     assert_eq!(states(&deliveries), [("failed", false); 2]);
-    let detail = deliveries[0].detail.as_deref();
-    assert_sentence(detail);
-    assert!(detail.is_some_and(|detail| detail.contains(named)), "{detail:?}");
+    assert_sentence(deliveries[0].detail.as_deref());
+    assert!(deliveries[0].detail.as_ref().is_some_and(|detail| detail.contains("SMTP_FROM_EMAIL")));
     assert_eq!(taken(&product), (0, 0));
 }
 
@@ -163,15 +174,22 @@ async fn a_final_reply_that_is_lost_again_is_held_for_a_person() {
     assert_eq!(taken(&product), (3, 2));
 }
 
-/// What the server does not offer is a matter of settings and not tried again.
+/// What the server does not offer is a matter of settings, and of all mails.
 #[rstest]
 #[case(&[("SMTP_TLS", "starttls")], "SMTP_TLS")]
 #[case(&LOGIN, "SMTP_USERNAME")]
 #[tokio::test]
-async fn what_is_not_offered_fails_and_names_the_setting(#[case] settings: &[(&str, &str)], #[case] named: &str) {
-    let (product, deliveries) = told("", settings).await;
-    assert_eq!(states(&deliveries), [("failed", false); 2]);
-    assert!(deliveries[0].detail.as_deref().is_some_and(|detail| detail.contains(named)), "{deliveries:#?}");
+async fn what_is_not_offered_is_waited_for_and_names_the_setting(
+    #[case] settings: &[(&str, &str)],
+    #[case] named: &str,
+) {
+    let own = [("NOTIFY_NO_RECORDING", "true"), ("RETRY_SCALE", "1")];
+    let product = Product::start_under("", &[&own, settings].concat()).await;
+    let id = product.ring_with(None).await;
+    let call = product.until(id, "waiting").await;
+    assert!(call.state_reason.is_some_and(|reason| reason.contains(named)));
+    let mail = product.deliveries(id).await.into_iter().find(|delivery| delivery.channel == "email").unwrap();
+    assert_eq!((mail.state.as_str(), mail.repeated), ("pending", false));
     assert_eq!(taken(&product), (0, 0));
 }
 

@@ -173,6 +173,12 @@ impl Product {
         answer(self.http.post(&self.webhook).header("X-GoTo-Signature", signature).body(bytes)).await
     }
 
+    /// What `/health` says.
+    pub async fn health(&self) -> Value {
+        let url = self.webhook.replace("/webhooks/goto/call-ended", "/health");
+        answer(self.http.get(url)).await.1
+    }
+
     pub async fn call(&self, id: CallId) -> store::calls::CallRow {
         store::calls::get(self.pool(), id).await.unwrap().expect("the call is there")
     }
