@@ -169,7 +169,8 @@ async fn claim(
     let times: Vec<Option<DateTime<Utc>>> = asks.iter().map(|ask| ask.from.map(|head| head.run_at)).collect();
     let ids: Vec<Option<i64>> = asks.iter().map(|ask| ask.from.map(|head| head.id)).collect();
     // `= ANY (ARRAY (..))`: joined instead, the planner guesses a tenth of the table and scans it (ADR 0001).
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Row,
         r#"
         WITH want AS (
             SELECT * FROM unnest($1::text[], $2::bigint[], $6::smallint[], $7::timestamptz[], $8::bigint[])
@@ -218,8 +219,26 @@ async fn claim(
     )
     .fetch_all(db)
     .await?;
-    let mut claimed = Claimed { jobs: Vec::with_capacity(rows.len()), until_next: LONGEST_SLEEP };
-    for row in rows {
+    Ok(rows.into_iter().fold(Claimed { jobs: Vec::new(), until_next: LONGEST_SLEEP }, Claimed::with))
+}
+
+/// A job that was taken, or how long until the next one is due.
+struct Row {
+    id: Option<i64>,
+    step: Option<String>,
+    call_id: Option<Uuid>,
+    target: Option<Uuid>,
+    run: Option<i32>,
+    priority: Option<i16>,
+    starts: Option<i32>,
+    attempts: Option<i32>,
+    waits: Option<i32>,
+    run_at: Option<DateTime<Utc>>,
+    until_next: Option<f64>,
+}
+
+impl Claimed {
+    fn with(mut self, row: Row) -> Self {
         if let (Some(id), Some(step), Some(call_id), Some(run_at)) = (row.id, row.step, row.call_id, row.run_at) {
             let priority = row.priority.unwrap_or(0);
             let job = Job {
@@ -232,12 +251,12 @@ async fn claim(
                 attempts: row.attempts.unwrap_or(1),
                 waits: row.waits.unwrap_or(0),
             };
-            claimed.jobs.push(Claim { step, job, place: Head { priority, run_at, id } });
+            self.jobs.push(Claim { step, job, place: Head { priority, run_at, id } });
         } else if let Some(seconds) = row.until_next {
-            claimed.until_next = Duration::from_secs_f64(seconds.max(0.001));
+            self.until_next = Duration::from_secs_f64(seconds.max(0.001));
         }
+        self
     }
-    Ok(claimed)
 }
 
 /// Undoes a claim that nobody knows the outcome of.
