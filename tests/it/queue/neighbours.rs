@@ -40,3 +40,31 @@ async fn an_end_that_the_database_never_takes_holds_up_nobody() {
     let parked = queue.until_state(refused, "failed").await;
     assert!(parked.reason.as_deref().unwrap().starts_with("poison"), "{parked:#?}");
 }
+
+/// Claims from a backlog go on behind the last one, which must not make them blind for what comes in before it.
+#[tokio::test]
+async fn what_comes_in_before_the_head_of_a_backlog_does_not_wait_for_its_end() {
+    let queue = TestQueue::new().await;
+    sqlx::query("INSERT INTO jobs (step, call_id) SELECT 'effect', gen_random_uuid() FROM generate_series(1, 3000)")
+        .execute(queue.pool())
+        .await
+        .unwrap();
+    let _workers = queue.work();
+    queue.until("SELECT count(*) > 100 FROM jobs WHERE state = 'completed'").await;
+    sqlx::query(
+        "INSERT INTO jobs (step, call_id, priority, run_at) VALUES ('effect', gen_random_uuid(), 5, now()),
+             ('effect', gen_random_uuid(), 0, now() - interval '1 hour')",
+    )
+    .execute(queue.pool())
+    .await
+    .unwrap();
+    queue.until("SELECT count(*) = 3002 FROM jobs WHERE state = 'completed'").await;
+    let behind: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM jobs WHERE claimed_at > (
+             SELECT max(claimed_at) FROM jobs WHERE priority = 5 OR run_at < created_at - interval '1 minute')",
+    )
+    .fetch_one(queue.pool())
+    .await
+    .unwrap();
+    assert!(behind > 100, "only {behind} of the backlog came after them");
+}
