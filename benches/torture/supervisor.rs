@@ -1,6 +1,8 @@
 //! Starts processes, and starts again a second later whatever has ended unasked, as systemd would.
 
 use std::fs::{File, OpenOptions};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +28,8 @@ pub struct Program {
     pub arguments: Vec<String>,
     /// Its whole environment.
     pub settings: Vec<(String, String)>,
+    /// A listening socket that stays open while one process follows on another, handed over as `sd_listen_fds(3)` says.
+    pub socket: Option<Arc<TcpListener>>,
 }
 
 /// All processes of a scenario. They are killed when this is dropped.
@@ -172,9 +176,22 @@ async fn keep(mut child: Child, program: Program, log: File, shared: Arc<Shared>
 }
 
 fn spawn(program: &Program, log: &File) -> anyhow::Result<Child> {
-    let mut command = Command::new(&program.path);
+    let mut command = match &program.socket {
+        None => Command::new(&program.path),
+        Some(_) => {
+            // The shell becomes the program, so that its number is the program's.
+            let script = r#"exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@""#;
+            let mut shell = Command::new("/bin/sh");
+            shell.arg("-c").arg(script).arg(&program.path);
+            shell
+        }
+    };
+    let input = match &program.socket {
+        None => Stdio::null(),
+        Some(socket) => OwnedFd::from(socket.try_clone()?).into(),
+    };
     command.args(&program.arguments).env_clear().envs(program.settings.iter().cloned());
     // Away from the checkout, whose .env is none of our business.
-    command.current_dir(std::env::temp_dir()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
+    command.current_dir(std::env::temp_dir()).stdin(input).stdout(log.try_clone()?).stderr(log.try_clone()?);
     command.kill_on_drop(true).spawn().with_context(|| format!("{} cannot be started", program.path.display()))
 }

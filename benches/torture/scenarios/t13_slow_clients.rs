@@ -2,7 +2,7 @@
 //! others send 1,000 badly signed webhooks per second and 200 bodies of 10 MB. Honest webhooks are answered quickly, slow
 //! clients are shown the door, and memory stays flat.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,8 +87,7 @@ async fn slow_clients(server: SocketAddr) -> anyhow::Result<Vec<Duration>> {
 
 async fn slow_client(server: SocketAddr, number: usize) -> anyhow::Result<Duration> {
     let socket = TcpSocket::new_v4()?;
-    let host = (number % ADDRESSES) as u8;
-    socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 1 + host / 5, 1 + host % 5), 0)))?;
+    socket.bind(SocketAddr::from((address(number), 0)))?;
     let mut stream = socket.connect(server).await?;
     let began = Instant::now();
     let head = "POST /webhooks/goto/call-ended HTTP/1.1\r\nHost: calls.example.com\r\nContent-Length: 400\r\n";
@@ -106,6 +105,21 @@ async fn slow_client(server: SocketAddr, number: usize) -> anyhow::Result<Durati
     anyhow::bail!("it was never closed")
 }
 
+/// One of those that are not the honest senders'.
+fn address(number: usize) -> Ipv4Addr {
+    let host = (number % ADDRESSES) as u8;
+    Ipv4Addr::new(127, 0, 1 + host / 5, 1 + host % 5)
+}
+
+/// A client of each address.
+fn clients() -> anyhow::Result<Vec<reqwest::Client>> {
+    let client = |number| {
+        let address = IpAddr::V4(address(number));
+        reqwest::Client::builder().no_proxy().timeout(PATIENCE).local_address(address).build()
+    };
+    Ok((0..ADDRESSES).map(client).collect::<Result<_, _>>()?)
+}
+
 /// Whether the other side closes within that time; answers are read away.
 async fn is_closed(stream: &mut TcpStream, within: Duration) -> bool {
     let mut buffer = [0; 1024];
@@ -115,16 +129,17 @@ async fn is_closed(stream: &mut TcpStream, within: Duration) -> bool {
 
 /// How many were told that their signature is wrong.
 async fn badly_signed(stage: &Stage) -> anyhow::Result<usize> {
-    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+    let clients = clients()?;
     let url = stage.url.join("webhooks/goto/call-ended")?;
     let places = Arc::new(Semaphore::new(MOST_BAD_UNDER_WAY));
     let mut ticks = interval(Duration::from_secs(1) / BAD_EACH_SECOND as u32);
     let mut under_way = JoinSet::new();
-    for _ in 0..BAD_EACH_SECOND * BAD_SECONDS {
+    for number in 0..BAD_EACH_SECOND * BAD_SECONDS {
         ticks.tick().await;
         // A flood that waits for its answers would be none; one without any bound would measure this program.
         let Ok(place) = places.clone().try_acquire_owned() else { continue };
         let signature = signature::sign(&"somebody else's secret, also more than 32 bytes".into(), b"{}");
+        let http = &clients[number as usize % ADDRESSES];
         let request = http.post(url.clone()).header(signature::HEADER, signature).body("{}");
         under_way.spawn(async move {
             let answer = request.send().await;
@@ -137,14 +152,14 @@ async fn badly_signed(stage: &Stage) -> anyhow::Result<usize> {
 
 /// How many large bodies were refused, be it by an answer or by a closed door.
 async fn large_bodies(stage: &Stage) -> anyhow::Result<usize> {
-    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+    let clients = clients()?;
     let url = stage.url.join("webhooks/goto/call-ended")?;
     let places = Arc::new(Semaphore::new(MOST_LARGE_UNDER_WAY));
     let body = bytes::Bytes::from(vec![b' '; LARGE_BYTES]);
     let mut under_way = JoinSet::new();
-    for _ in 0..LARGE {
+    for number in 0..LARGE {
         let place = places.clone().acquire_owned().await?;
-        let request = http.post(url.clone()).body(body.clone());
+        let request = clients[number % ADDRESSES].post(url.clone()).body(body.clone());
         under_way.spawn(async move {
             let answer = request.send().await;
             drop(place);
