@@ -38,6 +38,11 @@ impl Book {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(injected);
     }
 
+    /// Something that struck at that moment.
+    pub fn note_at(&self, fault: Fault, at: DateTime<Utc>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Injected { fault, from: at, until: at });
+    }
+
     pub fn all(&self) -> Vec<Injected> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

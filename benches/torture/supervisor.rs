@@ -3,13 +3,16 @@
 use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use goto_automation::model::clock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
@@ -47,12 +50,19 @@ pub struct Place {
     keeper: JoinHandle<()>,
 }
 
+/// How a process ended, and when that was seen.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    pid: i32,
+    status: ExitStatus,
+    at: DateTime<Utc>,
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     /// Of the process that runs now.
     pid: Mutex<Option<Pid>>,
-    /// For people: which process, and how.
-    ends: Mutex<Vec<String>>,
+    ends: Mutex<Vec<End>>,
     leave: AtomicBool,
 }
 
@@ -88,9 +98,19 @@ impl Supervisor {
     pub fn ends(&self) -> Vec<String> {
         let of = |place: &Place| {
             let ends = place.shared.ends.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            ends.into_iter().map(|end| format!("{} {end}", place.name)).collect::<Vec<_>>()
+            ends.into_iter().map(|end| format!("{} {}: {}", place.name, end.pid, end.status)).collect::<Vec<_>>()
         };
         self.places.iter().flat_map(of).collect()
+    }
+
+    /// Those that have aborted by themselves, and when that was seen.
+    pub fn aborted(&self) -> Vec<(i32, DateTime<Utc>)> {
+        let ends = self
+            .places
+            .iter()
+            .flat_map(|place| place.shared.ends.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let aborted = |end: &End| end.status.signal() == Some(Signal::SIGABRT as i32);
+        ends.filter(aborted).map(|end| (end.pid, end.at)).collect()
     }
 
     /// Asks all to stop, and waits until they have. Gives back how many had to be killed.
@@ -155,7 +175,11 @@ async fn keep(mut child: Child, program: Program, log: File, shared: Arc<Shared>
         let status = child.wait().await;
         let ended = shared.pid().take();
         if let (Some(pid), Ok(status)) = (ended, status) {
-            shared.ends.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{pid}: {status}"));
+            shared.ends.lock().unwrap_or_else(PoisonError::into_inner).push(End {
+                pid: pid.as_raw(),
+                status,
+                at: clock::now(),
+            });
         }
         child = loop {
             if shared.leave.load(Ordering::SeqCst) {

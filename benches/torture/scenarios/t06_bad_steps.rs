@@ -7,6 +7,7 @@ use std::time::Duration;
 use sqlx::FromRow;
 
 use crate::bad_steps::{self, ABORT, BURN, HANG, MAX_ATTEMPTS, MAX_RUN, PANIC};
+use crate::book::Fault;
 use crate::checker::Findings;
 use crate::ground::Ground;
 use crate::report::Report;
@@ -64,6 +65,10 @@ pub async fn run(ground: &Ground) -> anyhow::Result<Report> {
     tokio::try_join!(stage.sender.send(plan), bad)?;
     let drained = stage.drained(LIMIT).await;
 
+    // An aborting step takes the messages of its neighbours with it, as a kill from outside does.
+    for (pid, at) in stage.processes.aborted() {
+        stage.book.note_at(Fault::Process(pid), at);
+    }
     let findings = Findings::of(&stage).await?;
     let mut report = Report::default();
     tell_of_bad_ones(&mut report, &ended(&stage).await?);
