@@ -200,22 +200,20 @@ async fn keep(mut child: Child, program: Program, log: File, shared: Arc<Shared>
 }
 
 fn spawn(program: &Program, log: &File) -> anyhow::Result<Child> {
-    let mut command = match &program.socket {
-        None => Command::new(&program.path),
-        Some(_) => {
-            // The shell becomes the program, so that its number is the program's.
-            let script = r#"exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@""#;
-            let mut shell = Command::new("/bin/sh");
-            shell.arg("-c").arg(script).arg(&program.path);
-            shell
-        }
-    };
-    let input = match &program.socket {
-        None => Stdio::null(),
-        Some(socket) => OwnedFd::from(socket.try_clone()?).into(),
+    let (mut command, input) = match &program.socket {
+        None => (Command::new(&program.path), Stdio::null()),
+        Some(socket) => (handed_over(&program.path), OwnedFd::from(socket.try_clone()?).into()),
     };
     command.args(&program.arguments).env_clear().envs(program.settings.iter().cloned());
     // Away from the checkout, whose .env is none of our business.
     command.current_dir(std::env::temp_dir()).stdin(input).stdout(log.try_clone()?).stderr(log.try_clone()?);
     command.kill_on_drop(true).spawn().with_context(|| format!("{} cannot be started", program.path.display()))
+}
+
+/// The program with its standard input as the socket that it is handed. The shell becomes the program, so that its number
+/// is the program's.
+fn handed_over(path: &Path) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(r#"exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@""#).arg(path);
+    shell
 }
