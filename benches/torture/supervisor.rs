@@ -63,6 +63,8 @@ struct Shared {
     /// Of the process that runs now.
     pid: Mutex<Option<Pid>>,
     ends: Mutex<Vec<End>>,
+    /// Who ends was asked to, and is followed at once.
+    restart: AtomicBool,
     leave: AtomicBool,
 }
 
@@ -152,6 +154,14 @@ impl Place {
     pub fn signal(&self, signal: Signal) -> Option<i32> {
         self.shared.signal(signal)
     }
+
+    /// Asks the process that runs now to end, and starts the next one as soon as it has, as `systemctl restart` does. False
+    /// = there is none just now.
+    pub fn restart(&self) -> bool {
+        let asked = self.signal(Signal::SIGTERM).is_some();
+        self.shared.restart.fetch_or(asked, Ordering::SeqCst);
+        asked
+    }
 }
 
 impl Shared {
@@ -185,7 +195,9 @@ async fn keep(mut child: Child, program: Program, log: File, shared: Arc<Shared>
             if shared.leave.load(Ordering::SeqCst) {
                 return;
             }
-            sleep(PAUSE).await;
+            if !shared.restart.swap(false, Ordering::SeqCst) {
+                sleep(PAUSE).await;
+            }
             match spawn(&program, &log) {
                 Ok(child) => break child,
                 Err(error) => eprintln!("{error:#}"),

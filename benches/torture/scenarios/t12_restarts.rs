@@ -6,7 +6,6 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::checker::Findings;
@@ -73,7 +72,7 @@ async fn restart(stage: &Stage) -> anyhow::Result<()> {
         for (number, place) in members.iter().enumerate() {
             sleep_until(began + EVERY * turn + EVERY.mul_f64(number as f64 / members.len() as f64)).await;
             // On a busy machine the one before may just be starting.
-            while place.signal(Signal::SIGTERM).is_none() {
+            while !place.restart() {
                 sleep(Duration::from_millis(50)).await;
             }
         }
