@@ -10,9 +10,7 @@ use goto_automation::app::{self, Database};
 use goto_automation::config::Config;
 use goto_automation::model::{CallId, FailureClass};
 use goto_automation::pipeline::runner;
-use goto_automation::queue::{
-    self, Backoff, Done, Failure, Handler, Job, Lease, NewJob, StepError, StepPolicy, Waker, Workers,
-};
+use goto_automation::queue::{self, Backoff, Done, Handler, Job, Lease, NewJob, StepError, StepPolicy, Waker, Workers};
 use goto_automation::shutdown::Shutdown;
 use goto_automation::telemetry;
 use secrecy::ExposeSecret as _;
@@ -52,7 +50,7 @@ impl Handler for BadStep {
                 Err(StepError::permanent(FailureClass::Internal, format!("It was never stopped: {burned:?}")))
             }
             PANIC => panic!("this step panics"),
-            other => Err(StepError::Permanent(Failure { class: FailureClass::Internal, message: other.to_owned() })),
+            other => Err(StepError::permanent(FailureClass::Internal, format!("There is no step {other}."))),
         }
     }
 }

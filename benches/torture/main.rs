@@ -9,6 +9,7 @@
 //! | `supervisor` | starts processes, kills them, and starts them again |
 //! | `traffic` | what is sent when: seeded, with duplicates and bodies out of order |
 //! | `sender` | sends it, whatever became of what was sent before, until it is acknowledged |
+//! | `strangers` | the others who come to the door |
 //! | `book` | which faults were injected when |
 //! | `effects` | what the stand-ins have really done, from the file that they sync before they answer |
 //! | `checker` | set arithmetic over all of these and the database |
@@ -24,6 +25,7 @@ mod report;
 mod scenarios;
 mod sender;
 mod stage;
+mod strangers;
 mod supervisor;
 mod traffic;
 

@@ -28,6 +28,10 @@ use crate::traffic::Webhook;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two tries of the same webhook, where the server does not say how long.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Connections that are kept for the next webhooks, as many as those of Python's requests. A sender that keeps many more
+/// than it needs loses a webhook now and then when a server closes one of them in the very moment in which it is taken up
+/// again (RFC 9112, section 9.5).
+const KEPT: usize = 10;
 /// After so many tries a sender gives up.
 const MOST_TRIES: usize = 180;
 
@@ -80,7 +84,7 @@ struct Receipt {
 impl Sender {
     pub fn new(server: &Url, secret: &str, log: &Path) -> anyhow::Result<Self> {
         http_client::install_tls();
-        let http = Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+        let http = Client::builder().no_proxy().timeout(TIMEOUT).pool_max_idle_per_host(KEPT).build()?;
         let log = File::create_new(log).context("no log for the sender")?;
         Ok(Self {
             http,

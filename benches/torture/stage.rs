@@ -54,6 +54,8 @@ pub struct Stage {
     pub recordings: Vec<Url>,
     /// The address of the database, past the gate.
     pub database: String,
+    /// Where the server listens, unless somebody hands it a socket.
+    pub port: u16,
     folder: PathBuf,
     settings: Vec<(String, String)>,
 }
@@ -79,7 +81,7 @@ impl Stage {
         let recordings = recordings(&standins).await?;
         let processes = Supervisor::new(&folder);
         let book = Book::default();
-        Ok(Self { db, url, standins, network, processes, book, sender, recordings, database, folder, settings })
+        Ok(Self { db, url, standins, network, processes, book, sender, recordings, database, port, folder, settings })
     }
 
     /// Lays a setting over those of the profile, for processes that are started after this.
@@ -94,6 +96,7 @@ impl Stage {
             path: env!("CARGO_BIN_EXE_goto-automation").into(),
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             settings: self.settings.clone(),
+            socket: None,
         }
     }
 

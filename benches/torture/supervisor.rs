@@ -1,6 +1,8 @@
 //! Starts processes, and starts again a second later whatever has ended unasked, as systemd would.
 
 use std::fs::{File, OpenOptions};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -29,6 +31,8 @@ pub struct Program {
     pub arguments: Vec<String>,
     /// Its whole environment.
     pub settings: Vec<(String, String)>,
+    /// A listening socket that stays open while one process follows on another, handed over as `sd_listen_fds(3)` says.
+    pub socket: Option<Arc<TcpListener>>,
 }
 
 /// All processes of a scenario. They are killed when this is dropped.
@@ -59,6 +63,8 @@ struct Shared {
     /// Of the process that runs now.
     pid: Mutex<Option<Pid>>,
     ends: Mutex<Vec<End>>,
+    /// Who ends was asked to, and is followed at once.
+    restart: AtomicBool,
     leave: AtomicBool,
 }
 
@@ -148,6 +154,14 @@ impl Place {
     pub fn signal(&self, signal: Signal) -> Option<i32> {
         self.shared.signal(signal)
     }
+
+    /// Asks the process that runs now to end, and starts the next one as soon as it has, as `systemctl restart` does. False
+    /// = there is none just now.
+    pub fn restart(&self) -> bool {
+        let asked = self.signal(Signal::SIGTERM).is_some();
+        self.shared.restart.fetch_or(asked, Ordering::SeqCst);
+        asked
+    }
 }
 
 impl Shared {
@@ -181,7 +195,9 @@ async fn keep(mut child: Child, program: Program, log: File, shared: Arc<Shared>
             if shared.leave.load(Ordering::SeqCst) {
                 return;
             }
-            sleep(PAUSE).await;
+            if !shared.restart.swap(false, Ordering::SeqCst) {
+                sleep(PAUSE).await;
+            }
             match spawn(&program, &log) {
                 Ok(child) => break child,
                 Err(error) => eprintln!("{error:#}"),
@@ -196,9 +212,20 @@ async fn keep(mut child: Child, program: Program, log: File, shared: Arc<Shared>
 }
 
 fn spawn(program: &Program, log: &File) -> anyhow::Result<Child> {
-    let mut command = Command::new(&program.path);
+    let (mut command, input) = match &program.socket {
+        None => (Command::new(&program.path), Stdio::null()),
+        Some(socket) => (handed_over(&program.path), OwnedFd::from(socket.try_clone()?).into()),
+    };
     command.args(&program.arguments).env_clear().envs(program.settings.iter().cloned());
     // Away from the checkout, whose .env is none of our business.
-    command.current_dir(std::env::temp_dir()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
+    command.current_dir(std::env::temp_dir()).stdin(input).stdout(log.try_clone()?).stderr(log.try_clone()?);
     command.kill_on_drop(true).spawn().with_context(|| format!("{} cannot be started", program.path.display()))
+}
+
+/// The program with its standard input as the socket that it is handed. The shell becomes the program, so that its number
+/// is the program's.
+fn handed_over(path: &Path) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(r#"exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@""#).arg(path);
+    shell
 }

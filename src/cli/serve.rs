@@ -33,8 +33,12 @@ pub struct ServeArgs {
 }
 
 pub(super) async fn run(args: ServeArgs) -> Result<(), Failure> {
-    let handed_over = socket::handed_over()
-        .map_err(|error| Failure::failed(format!("Cannot use the socket that was handed over: {error}.")))?;
+    let handed_over = socket::handed_over().map_err(|error| {
+        Failure::failed(format!(
+            "Cannot use what was handed over in LISTEN_FDS: {error}. One listening TCP socket is expected, as of a unit \
+             with one ListenStream=."
+        ))
+    })?;
     let config = Config::from_environment()?;
     let settings = config.require_for_serve()?;
     config.queue.check_steps(&pipeline::names().collect::<Vec<_>>())?;

@@ -90,7 +90,8 @@ async fn deliver(rooms: &Rooms, job: &Job, lease: &Lease, call: &CallRow, id: De
     respect_quiet_hours(rooms, &brief)?;
     let envelope = envelope(rooms, job.call_id, &delivery, unsure || delivery.repeated);
     let pass = rooms.gate.enter(channel.name(), job).await?;
-    store::deliveries::begin_sending(&rooms.db, lease.fence(), &delivery, unsure).await?;
+    // Until it is known to be written: what may stand in the ledger, the next attempt takes for a message that may have left.
+    store::patiently(|| store::deliveries::begin_sending(&rooms.db, lease.fence(), &delivery, unsure)).await?;
     send(rooms, job, lease, channel.as_ref(), pass, &brief, &envelope).await
 }
 

@@ -113,13 +113,18 @@ pub async fn of_call(db: &PgPool, call_id: CallId) -> std::result::Result<Vec<De
 }
 
 /// Says that the message is about to leave. `repeat` = an earlier try may have arrived. Refused, like a lost lease, when
-/// somebody has moved the row since it was read.
+/// somebody has moved the row since it was read. May be repeated under the same lease, until the message leaves.
 pub async fn begin_sending(db: &PgPool, fence: Fence, delivery: &DeliveryRow, repeat: bool) -> Result<()> {
     let begun = bounded(db, async |db| {
         sqlx::query!(
             "WITH fence AS (SELECT 1 FROM jobs WHERE id = $1 AND lease_token = $2 FOR SHARE)
-         UPDATE deliveries SET state = 'sending', repeated = repeated OR $5, updated_at = now()
-         FROM fence WHERE deliveries.id = $3 AND deliveries.updated_at = $4",
+         UPDATE deliveries
+         SET state = 'sending', repeated = repeated OR $5, begun_by = $1, begun_under = $2, updated_at = now()
+         FROM fence
+         WHERE deliveries.id = $3
+           AND (deliveries.updated_at = $4
+                -- Our own word, whose answer was lost.
+                OR (deliveries.state = 'sending' AND deliveries.begun_by = $1 AND deliveries.begun_under = $2))",
             fence.job_id.0,
             fence.token,
             delivery.id,

@@ -59,7 +59,7 @@ async fn bounded<T, E: From<sqlx::Error>>(
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Repeats a write for as long as the database is away: for what must not be lost because it cannot be had again, a paid
-/// answer or the word that a message was sent. Only for writes that may be repeated; the step's time limit ends it.
+/// answer or the word that a message is about to leave or was sent. Only for writes that may be repeated; the step's time limit ends it.
 pub async fn patiently<T, F>(write: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use goto_automation::dev::postgres::Postgres;
 use goto_automation::model::CallId;
-use tokio::time::sleep;
+use sqlx::pool::PoolConnection;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
 
 use crate::support::{Database, Gate, GatedUpstream, Product};
 
 const CALLS: usize = 10;
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Ten calls in the middle of their transcription, on a server of their own.
 async fn calls_under_way() -> (Postgres, Product, GatedUpstream, Vec<CallId>) {
@@ -72,6 +75,52 @@ async fn connections_that_die_without_a_word_are_given_up() {
     network.bury_connections();
     gate.set(Gate::Open);
     all_end_well(&product, &calls).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_begin_nobody_heard_of_has_not_left() {
+    let database = Database::fresh().await;
+    let (network, url) = GatedUpstream::to_database(database.url()).await.unwrap();
+    let mut product = Product::on(database.url(), &[("NOTIFY_NO_RECORDING", "true")]).await;
+    product.set(&[("DATABASE_URL", &url)]);
+    let id = product.ring_with(None).await;
+    let (slack, mut held) = message_in_our_hands(&product, id).await;
+    product.work();
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until(&product, waits).await;
+    network.set(Gate::HoldAnswers);
+    sqlx::query("COMMIT").execute(&mut *held).await.unwrap();
+    until(&product, "SELECT count(*) FROM deliveries WHERE channel = 'slack' AND state = 'sending'").await;
+    assert!(product.standins.outbox.slack().is_empty());
+    network.cut_connections();
+    network.set(Gate::Open);
+
+    product.until(id, "no_recording").await;
+    product.drain().await;
+    let sent = product.deliveries(id).await.into_iter().find(|delivery| delivery.id == slack).unwrap();
+    assert_eq!((sent.state.as_str(), sent.repeated), ("sent", false));
+    assert_eq!(product.standins.outbox.slack().len(), 1);
+}
+
+/// Slack's row of the ledger before its time, and a transaction that keeps everybody else from it.
+async fn message_in_our_hands(product: &Product, id: CallId) -> (Uuid, PoolConnection<sqlx::Postgres>) {
+    let row = "INSERT INTO deliveries (id, call_id, channel, destination, round)
+               VALUES (gen_random_uuid(), $1, 'slack', 'incoming-webhook', 1) RETURNING id";
+    let slack = sqlx::query_scalar(row).bind(id.0).fetch_one(product.pool()).await.unwrap();
+    let mut held = product.pool().acquire().await.unwrap();
+    sqlx::query("BEGIN").execute(&mut *held).await.unwrap();
+    sqlx::query("SELECT 1 FROM deliveries WHERE id = $1 FOR UPDATE").bind(slack).execute(&mut *held).await.unwrap();
+    (slack, held)
+}
+
+/// Waits until that is the case.
+async fn until(product: &Product, question: &'static str) {
+    let reached = async {
+        while product.count(question).await == 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("in vain: {question}"));
 }
 
 #[tokio::test]

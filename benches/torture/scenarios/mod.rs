@@ -12,6 +12,7 @@ mod t08_locks;
 mod t09_long_step;
 mod t10_full_disk;
 mod t11_clocks;
+mod t12_restarts;
 mod t13_slow_clients;
 mod t14_operators;
 mod t15_everything;
@@ -107,6 +108,12 @@ pub static SCENARIOS: &[Scenario] = &[
         about: "workers whose clocks are a day wrong",
         short: false,
         run: |ground| Box::pin(t11_clocks::run(ground)),
+    },
+    Scenario {
+        name: "T12",
+        about: "twenty graceful restarts of server and workers",
+        short: false,
+        run: |ground| Box::pin(t12_restarts::run(ground)),
     },
     Scenario {
         name: "T13",

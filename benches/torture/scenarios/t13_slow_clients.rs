@@ -2,35 +2,40 @@
 //! others send 1,000 badly signed webhooks per second and 200 bodies of 10 MB. Honest webhooks are answered quickly, slow
 //! clients are shown the door, and memory stays flat.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::future;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use goto_automation::http::signature;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::checker::Findings;
 use crate::ground::Ground;
 use crate::report::{self, Report};
 use crate::stage::{SERVER, Stage};
+use crate::strangers;
 use crate::traffic::Traffic;
 
 const NAME: &str = "T13";
 const WEBHOOKS: usize = 400;
 const RATE: f64 = 10.0;
 const SLOW: usize = 500;
-/// Addresses that they come from.
-const ADDRESSES: usize = 25;
-const BAD_EACH_SECOND: u64 = 1_000;
-const BAD_SECONDS: u64 = 20;
-const MOST_BAD_UNDER_WAY: usize = 100;
+const BAD: usize = 20_000;
+const BAD_CONNECTIONS: usize = 100;
+/// Between two requests of one connection: together 1,000 in a second.
+const EVERY: Duration = Duration::from_millis(100);
+/// A flood that takes longer than its 20 s was none of 1,000 per second.
+const FLOOD_LIMIT: Duration = Duration::from_secs(22);
 const LARGE: usize = 200;
 const LARGE_BYTES: usize = 10_000_000;
+static PIECE: [u8; 50_000] = [b' '; 50_000];
 const MOST_LARGE_UNDER_WAY: usize = 20;
 const ANSWER_P99: Duration = Duration::from_millis(500);
 const CLOSED_LIMIT: Duration = Duration::from_secs(15);
@@ -48,8 +53,8 @@ pub async fn run(ground: &Ground) -> anyhow::Result<Report> {
     let warmed = stage.sender.sent().tries.len();
     let plan = Traffic::plain(WEBHOOKS, RATE).plan("t13", &stage.recordings, ground.seed_of(NAME));
     let address: SocketAddr = stage.url.socket_addrs(|| None)?[0];
-    let ((), closed, refused, large) =
-        tokio::try_join!(stage.sender.send(plan), slow_clients(address), badly_signed(&stage), large_bodies(&stage))?;
+    let ((), closed, (refused, flood), large) =
+        tokio::try_join!(stage.sender.send(plan), slow_clients(address), badly_signed(address), large_bodies(address))?;
     let after = memory_mib(&stage)?;
     let drained = stage.drained(DRAIN_LIMIT).await;
 
@@ -61,7 +66,8 @@ pub async fn run(ground: &Ground) -> anyhow::Result<Report> {
     report.within("honest answer p99", report::percentile(&honest, 99), ANSWER_P99);
     report.exactly("slow clients closed", closed.len(), SLOW);
     report.within("the last of them after", closed.into_iter().max(), CLOSED_LIMIT);
-    report.figure(format!("{refused} bad signatures refused of {}", BAD_EACH_SECOND * BAD_SECONDS));
+    report.exactly("bad signatures refused", refused, BAD);
+    report.within("all of them in", Some(flood), FLOOD_LIMIT);
     report.exactly("large bodies refused", large, LARGE);
     let growth = after.saturating_sub(before);
     report.require(
@@ -86,12 +92,9 @@ async fn slow_clients(server: SocketAddr) -> anyhow::Result<Vec<Duration>> {
 }
 
 async fn slow_client(server: SocketAddr, number: usize) -> anyhow::Result<Duration> {
-    let socket = TcpSocket::new_v4()?;
-    let host = (number % ADDRESSES) as u8;
-    socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 1 + host / 5, 1 + host % 5), 0)))?;
-    let mut stream = socket.connect(server).await?;
+    let mut stream = strangers::connect(server, number).await?;
     let began = Instant::now();
-    let head = "POST /webhooks/goto/call-ended HTTP/1.1\r\nHost: calls.example.com\r\nContent-Length: 400\r\n";
+    let head = format!("{}Content-Length: 400\r\n", strangers::HEAD);
     // The first half never come to the end of their headers, the others never to the end of their bodies.
     let headers = number.is_multiple_of(2);
     let drops = if headers { format!("{head}X-Slow: ") } else { " ".repeat(400) };
@@ -113,46 +116,70 @@ async fn is_closed(stream: &mut TcpStream, within: Duration) -> bool {
     timeout(within, ended).await.is_ok()
 }
 
-/// How many were told that their signature is wrong.
-async fn badly_signed(stage: &Stage) -> anyhow::Result<usize> {
-    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
-    let url = stage.url.join("webhooks/goto/call-ended")?;
-    let places = Arc::new(Semaphore::new(MOST_BAD_UNDER_WAY));
-    let mut ticks = interval(Duration::from_secs(1) / BAD_EACH_SECOND as u32);
+/// How many were told that their signature is wrong, and how long all took.
+async fn badly_signed(server: SocketAddr) -> anyhow::Result<(usize, Duration)> {
+    let signature = signature::sign(&"somebody else's secret, also more than 32 bytes".into(), b"{}");
+    let rest = format!("{}: {signature}\r\nContent-Length: 2\r\n\r\n{{}}", signature::HEADER);
+    let request: Arc<str> = format!("{}{rest}", strangers::HEAD).into();
+    let (began, mut strangers) = (Instant::now(), JoinSet::new());
+    for number in 0..BAD_CONNECTIONS {
+        strangers.spawn(sign_badly(server, number, request.clone(), began));
+    }
+    let mut refused = 0;
+    while let Some(of_one) = strangers.join_next().await {
+        refused += of_one??;
+    }
+    Ok((refused, began.elapsed()))
+}
+
+/// Each request when it is due, or late and then as soon as the answer to the one before is there.
+async fn sign_badly(server: SocketAddr, number: usize, request: Arc<str>, began: Instant) -> anyhow::Result<usize> {
+    let mut stream = strangers::connect(server, number).await?;
+    let first = began + EVERY.mul_f64(number as f64 / BAD_CONNECTIONS as f64);
+    let mut refused = 0;
+    for turn in 0..BAD / BAD_CONNECTIONS {
+        sleep_until(first + EVERY * turn as u32).await;
+        stream.write_all(request.as_bytes()).await?;
+        refused += usize::from(strangers::answer(&mut stream).await? == 401);
+    }
+    Ok(refused)
+}
+
+/// How many large bodies were refused, be it by an answer or by a closed door.
+async fn large_bodies(server: SocketAddr) -> anyhow::Result<usize> {
+    let places = Arc::new(Semaphore::new(MOST_LARGE_UNDER_WAY));
     let mut under_way = JoinSet::new();
-    for _ in 0..BAD_EACH_SECOND * BAD_SECONDS {
-        ticks.tick().await;
-        // A flood that waits for its answers would be none; one without any bound would measure this program.
-        let Ok(place) = places.clone().try_acquire_owned() else { continue };
-        let signature = signature::sign(&"somebody else's secret, also more than 32 bytes".into(), b"{}");
-        let request = http.post(url.clone()).header(signature::HEADER, signature).body("{}");
+    for number in 0..LARGE {
+        let place = places.clone().acquire_owned().await?;
         under_way.spawn(async move {
-            let answer = request.send().await;
+            let refused = timeout(PATIENCE, send_much(server, number)).await;
             drop(place);
-            answer.is_ok_and(|answer| answer.status() == 401)
+            refused.is_ok_and(|refused| refused.unwrap_or(false))
         });
     }
     Ok(under_way.join_all().await.into_iter().filter(|refused| *refused).count())
 }
 
-/// How many large bodies were refused, be it by an answer or by a closed door.
-async fn large_bodies(stage: &Stage) -> anyhow::Result<usize> {
-    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
-    let url = stage.url.join("webhooks/goto/call-ended")?;
-    let places = Arc::new(Semaphore::new(MOST_LARGE_UNDER_WAY));
-    let body = bytes::Bytes::from(vec![b' '; LARGE_BYTES]);
-    let mut under_way = JoinSet::new();
-    for _ in 0..LARGE {
-        let place = places.clone().acquire_owned().await?;
-        let request = http.post(url.clone()).body(body.clone());
-        under_way.spawn(async move {
-            let answer = request.send().await;
-            drop(place);
-            // A connection that is closed in the middle of an upload may lose the answer.
-            answer.map_or(true, |answer| answer.status() == 413)
-        });
-    }
-    Ok(under_way.join_all().await.into_iter().filter(|refused| *refused).count())
+async fn send_much(server: SocketAddr, number: usize) -> anyhow::Result<bool> {
+    let (mut reader, mut writer) = strangers::connect(server, number).await?.into_split();
+    writer.write_all(format!("{}Content-Length: {LARGE_BYTES}\r\n\r\n", strangers::HEAD).as_bytes()).await?;
+    let body = async {
+        for _ in 0..LARGE_BYTES / PIECE.len() {
+            writer.write_all(&PIECE).await?;
+        }
+        // What it had to say is said; now it waits for the answer.
+        future::pending::<io::Result<()>>().await
+    };
+    Ok(tokio::select! {
+        biased;
+        answer = strangers::answer(&mut reader) => answer.map_or_else(|error| is_cut_off(&error), |status| status == 413),
+        written = body => written.is_err_and(|error| is_cut_off(&error)),
+    })
+}
+
+/// A connection that is closed in the middle of an upload may lose the answer.
+fn is_cut_off(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
 }
 
 /// Resident memory of the server.

@@ -19,6 +19,7 @@ const OTHERS: usize = 150;
 const RATE: f64 = 15.0;
 const OPERATORS: usize = 2;
 const ROUNDS: usize = 2;
+const COMMAND: [&str; 5] = ["jobs", "retry", "--state", "failed", "--yes"];
 const LIMIT: Duration = Duration::from_mins(1);
 const NEED_A_PERSON: &str = "SELECT count(*) FROM jobs WHERE state = 'failed'";
 
@@ -47,27 +48,20 @@ pub async fn run(ground: &Ground) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// Each operator retries every job that has failed, all at the same time, and then once more.
+/// Both operators retry all that has failed at the same time, and then once more.
 async fn retry_all(stage: &Stage) -> anyhow::Result<usize> {
-    let jobs: Vec<i64> =
-        sqlx::query_scalar("SELECT id FROM jobs WHERE state = 'failed' ORDER BY id").fetch_all(&stage.db).await?;
-    let mut commands = 0;
     for _ in 0..ROUNDS {
-        for job in &jobs {
-            let id = job.to_string();
-            let both = (0..OPERATORS).map(|_| run_command(stage.program(&["jobs", "retry", &id])));
-            futures::future::try_join_all(both).await?;
-            commands += OPERATORS;
-        }
+        let both = (0..OPERATORS).map(|_| run_command(stage.program(&COMMAND)));
+        futures::future::try_join_all(both).await?;
     }
-    Ok(commands)
+    Ok(OPERATORS * ROUNDS)
 }
 
 async fn run_command(program: Program) -> anyhow::Result<()> {
     let mut command = Command::new(&program.path);
     command.args(&program.arguments).env_clear().envs(program.settings).current_dir(std::env::temp_dir());
-    // That a job runs or is finished already is said with an exit code of 1, and is no fault.
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().await?;
+    let output = command.stdin(Stdio::null()).output().await?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 

@@ -44,7 +44,7 @@ const BAD_MOMENTS: [(&str, &str); 14] = [
     ("smtp", "data_cut"),
 ];
 
-/// What happens next.
+/// What happens next: to the processes, or to the database and the way to it.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     KillWorker(usize),
@@ -63,8 +63,11 @@ pub async fn run(ground: &Ground) -> anyhow::Result<Report> {
     let traffic = Traffic { webhooks: WEBHOOKS, rate, duplicates: DUPLICATES, out_of_order: OUT_OF_ORDER };
     let webhooks = traffic.plan("t15", &stage.recordings, seed);
     let faults = async {
-        let events = strike(ground, &stage, StdRng::seed_from_u64(seed)).await?;
-        anyhow::Ok((events, Instant::now()))
+        let random = |stream| StdRng::seed_from_u64(seed ^ stream);
+        let to_processes = strike(ground, &stage, random(1), to_process);
+        let to_database = strike(ground, &stage, random(2), to_database);
+        let (one, other) = tokio::try_join!(to_processes, to_database)?;
+        anyhow::Ok((one + other, Instant::now()))
     };
     let ((), (events, last_fault)) = tokio::try_join!(stage.sender.send(webhooks), faults)?;
     let drained = stage.drained(PATIENCE).await.map(|_| last_fault.elapsed());
@@ -89,7 +92,12 @@ fn plan(seed: u64) -> String {
 }
 
 /// One thing after the other until the time is over; gives back how many.
-async fn strike(ground: &Ground, stage: &Stage, mut random: StdRng) -> anyhow::Result<usize> {
+async fn strike(
+    ground: &Ground,
+    stage: &Stage,
+    mut random: StdRng,
+    next: fn(&mut StdRng) -> Event,
+) -> anyhow::Result<usize> {
     let (began, mut events) = (Instant::now(), 0);
     while began.elapsed() < Duration::from_secs(SECONDS) {
         sleep(Duration::from_millis(random.random_range(500..2_500))).await;
@@ -99,18 +107,26 @@ async fn strike(ground: &Ground, stage: &Stage, mut random: StdRng) -> anyhow::R
     Ok(events)
 }
 
-fn next(random: &mut StdRng) -> Event {
+fn to_process(random: &mut StdRng) -> Event {
     let worker = random.random_range(0..WORKERS);
-    let seconds = |random: &mut StdRng, longest: f64| Duration::from_secs_f64(random.random_range(1.0..longest));
-    match random.random_range(0..100) {
-        0..40 => Event::KillWorker(worker),
-        40..50 => Event::KillServer,
-        50..65 => Event::FreezeWorker(worker, seconds(random, 14.0)),
-        65..70 => Event::CrashDatabase,
-        70..80 => Event::Network(Gate::Slow(Duration::from_millis(random.random_range(20..300))), seconds(random, 5.0)),
-        80..90 => Event::Network(Gate::BlackHole, seconds(random, 6.0)),
+    match random.random_range(0..10) {
+        0..6 => Event::KillWorker(worker),
+        6..8 => Event::KillServer,
+        _ => Event::FreezeWorker(worker, seconds(random, 14.0)),
+    }
+}
+
+fn to_database(random: &mut StdRng) -> Event {
+    match random.random_range(0..10) {
+        0..1 => Event::CrashDatabase,
+        1..4 => Event::Network(Gate::Slow(Duration::from_millis(random.random_range(20..300))), seconds(random, 5.0)),
+        4..7 => Event::Network(Gate::BlackHole, seconds(random, 6.0)),
         _ => Event::CutConnections,
     }
+}
+
+fn seconds(random: &mut StdRng, longest: f64) -> Duration {
+    Duration::from_secs_f64(random.random_range(1.0..longest))
 }
 
 async fn happen(ground: &Ground, stage: &Stage, event: Event) -> anyhow::Result<()> {

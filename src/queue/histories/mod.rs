@@ -31,6 +31,7 @@ mod world;
 #[path = "../../../tests/it/support/database.rs"]
 mod database;
 
+use std::ops::Range;
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ const LOOK_DEADLINE: Duration = Duration::from_mins(50);
 const LENGTH: usize = 40;
 const USUAL_NUMBER: u64 = 60;
 const AT_THE_SAME_TIME: usize = 4;
+const IN_ONE_DATABASE: usize = 200;
 
 /// How all steps end while a history is drained; `None`: with the death of their worker.
 const DRAINS: [Option<How>; 5] =
@@ -67,9 +69,15 @@ const DRAINS: [Option<How>; 5] =
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_history_keeps_the_promises() {
-    let database = Database::fresh().await;
     let (first, number) = seeds(USUAL_NUMBER);
-    let tried = futures::stream::iter(first..first + number).map(|seed| {
+    for start in (first..first + number).step_by(IN_ONE_DATABASE) {
+        all_keep_the_promises(start..(first + number).min(start + IN_ONE_DATABASE as u64)).await;
+    }
+}
+
+async fn all_keep_the_promises(seeds: Range<u64>) {
+    let database = Database::fresh().await;
+    let tried = futures::stream::iter(seeds).map(|seed| {
         let history = History::new(seed);
         let database = &database;
         async move { history.happens(database).await.err().map(|complaint| (history, complaint)) }

@@ -133,7 +133,7 @@ pub(super) fn operation(random: &mut StdRng) -> Operation {
     let worker = random.random_range(0..WORKERS);
     let pick = random.random_range(0..1_000);
     let step = random.random_range(0..STEPS);
-    match random.random_range(0..100) {
+    match random.random_range(0..106) {
         0..8 => Operation::Enqueue { calls: random.random_range(1..4) },
         8..10 => Operation::EnqueueAgain { pick },
         10..28 => Operation::Claim { worker },
@@ -145,13 +145,13 @@ pub(super) fn operation(random: &mut StdRng) -> Operation {
         71..79 => Operation::Sweep { late: random.random_ratio(1, 8) },
         79..89 => Operation::Clock(jump(random)),
         89..92 => Operation::Crash { worker },
-        92 => Operation::Retry { pick },
-        93 => Operation::RetryFailed { step },
-        94 => Operation::Cancel { pick },
-        95 => Operation::Rerun { pick },
-        96 => Operation::Prioritize { pick, priority: random.random_range(-1..2) },
-        97 => Operation::Pause { step },
-        98 => Operation::Resume { step },
+        92..96 => Operation::Retry { pick },
+        96 => Operation::RetryFailed { step },
+        97..99 => Operation::Cancel { pick },
+        99..102 => Operation::Rerun { pick },
+        102 => Operation::Prioritize { pick, priority: random.random_range(-1..2) },
+        103 => Operation::Pause { step },
+        104 => Operation::Resume { step },
         _ => Operation::Limit { step, slots: random.random_bool(0.7).then(|| random.random_range(1..6)) },
     }
 }
