@@ -24,6 +24,9 @@ static LARGE_BODIES: Semaphore = Semaphore::const_new(LARGE_AT_ONCE);
 /// it reads why (RFC 9112, section 9.6).
 const LINGER_BYTES: u64 = 4 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(2);
+/// The others wait for their turn, within their time: reading fast is work, and honest requests would wait behind it.
+const LINGER_AT_ONCE: usize = 4;
+static LINGERING: Semaphore = Semaphore::const_new(LINGER_AT_ONCE);
 
 /// For routes that read their body by themselves: puts in its place one that is there and not too large.
 pub async fn bounded(mut request: Request, time_limit: Duration) -> poem::Result<Request> {
@@ -73,7 +76,11 @@ pub async fn read(request: &mut Request, time_limit: Duration) -> Result<Bytes, 
 fn linger(body: impl AsyncRead + Send + 'static) {
     tokio::spawn(async move {
         let mut rest = std::pin::pin!(body.take(LINGER_BYTES));
-        let _ = timeout(LINGER_TIME, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+        let thrown_away = async {
+            let _turn = LINGERING.acquire().await;
+            tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+        };
+        let _ = timeout(LINGER_TIME, thrown_away).await;
     });
 }
 
