@@ -22,6 +22,9 @@ use crate::model::{CallId, Fence, JobId};
 /// The safety net under NOTIFY: no due job waits longer than this for an idle process.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
+/// The same where the last claim from a backlog did not look at its beginning. Most often a freed slot wakes it before.
+const HALF_KNOWN_SLEEP: Duration = Duration::from_millis(10);
+
 /// Between two claims that the database refuses.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -96,9 +99,9 @@ impl Claimer {
         *unsure = Some(token);
         let claimed = self.link.run(async |db| claim(db, &asks, token, lease, &worker).await).await.ok()?;
         *unsure = None;
-        self.look_on(&asks, &claimed.jobs);
+        let is_half_known = self.look_on(&asks, &claimed.jobs);
         self.hand_out(claimed.jobs, token);
-        Some(claimed.until_next)
+        Some(if is_half_known { claimed.until_next.min(HALF_KNOWN_SLEEP) } else { claimed.until_next })
     }
 
     fn ask(&self, lane: usize) -> Ask {
@@ -106,20 +109,26 @@ impl Claimer {
         Ask { lane, step: slots.policy.name, free: slots.free(), from: self.heads[lane].next(Instant::now()) }
     }
 
-    /// A claim that was filled may have left more behind it; one that began in the middle, also before it.
-    fn look_on(&mut self, asks: &[Ask], jobs: &[Claim]) {
+    /// A claim that was filled may have left more behind it: the next one goes on there. One that began in the middle and
+    /// found less than it asked for may have left something before it. Tells whether there is such a lane.
+    fn look_on(&mut self, asks: &[Ask], jobs: &[Claim]) -> bool {
+        let mut is_half_known = false;
         for ask in asks {
             let mut of_step = jobs.iter().filter(|claim| claim.step == ask.step);
             let last = of_step.next_back().map(|claim| claim.place);
             let is_filled = of_step.count() + usize::from(last.is_some()) >= ask.free;
             match last {
-                Some(last) if is_filled => self.heads[ask.lane].advance(ask.from, last, Instant::now()),
-                _ => self.heads[ask.lane].forget(),
-            }
-            if is_filled || ask.from.is_some() {
-                self.lanes[ask.lane].0.mark();
+                Some(last) if is_filled => {
+                    self.heads[ask.lane].advance(ask.from, last, Instant::now());
+                    self.lanes[ask.lane].0.mark();
+                }
+                _ => {
+                    self.heads[ask.lane].forget();
+                    is_half_known |= ask.from.is_some();
+                }
             }
         }
+        is_half_known
     }
 
     fn hand_out(&self, jobs: Vec<Claim>, token: i64) {
