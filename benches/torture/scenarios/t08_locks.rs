@@ -42,15 +42,15 @@ const OVERDUE: &str =
 
 pub async fn run(ground: &Ground) -> anyhow::Result<Report> {
     let mut stage = Stage::prepare(ground, NAME, "").await?;
-    let model = GatedUpstream::to(stage.standins.openai_url.socket_addrs(|| None)?[0]).await?;
-    stage.set("ANALYSIS_BASE_URL", model.url(&stage.standins.openai_url));
+    let slack = GatedUpstream::to(stage.standins.slack_webhook_url.socket_addrs(|| None)?[0]).await?;
+    stage.set("SLACK_WEBHOOK_URL", slack.url(&stage.standins.slack_webhook_url));
     stage.start().await?;
     let plan = Traffic::plain(WEBHOOKS, RATE).plan("t8", &stage.recordings, ground.seed_of(NAME));
     let locks = async {
         hold(&stage).await?;
         let released = clock::now();
         let normal = normal_again(&stage).await;
-        lock_crosswise(&stage, &model).await?;
+        lock_crosswise(&stage, &slack).await?;
         anyhow::Ok((released, normal))
     };
     let ((), (released, normal)) = tokio::try_join!(stage.sender.send(plan), locks)?;
@@ -127,15 +127,16 @@ async fn normal_again(stage: &Stage) -> Option<Duration> {
     None
 }
 
-/// We hold a call and want its job; the worker that ends the job holds it and wants the call.
-async fn lock_crosswise(stage: &Stage, model: &GatedUpstream) -> anyhow::Result<()> {
-    model.set(Gate::HoldAnswers);
+/// We hold a call and want its job; the worker that ends the job holds it and wants the call, whose state follows from
+/// that end: the job is one that gives the call no further work.
+async fn lock_crosswise(stage: &Stage, slack: &GatedUpstream) -> anyhow::Result<()> {
+    slack.set(Gate::HoldAnswers);
     let mut ours = PgConnection::connect(&stage.database).await?;
     sqlx::raw_sql(NEVER_THE_VICTIM).execute(&mut ours).await?;
     let (job, call) = held_job(&mut ours).await?;
     sqlx::raw_sql("BEGIN").execute(&mut ours).await?;
     sqlx::query("SELECT 1 FROM calls WHERE id = $1 FOR NO KEY UPDATE").bind(call).execute(&mut ours).await?;
-    model.set(Gate::Open);
+    slack.set(Gate::Open);
     stage.until(WRITER_WAITS, 1, DRAIN_LIMIT).await?;
     sqlx::query("SELECT 1 FROM jobs WHERE id = $1 FOR UPDATE").bind(job).execute(&mut ours).await?;
     ours.close().await?;
@@ -143,18 +144,18 @@ async fn lock_crosswise(stage: &Stage, model: &GatedUpstream) -> anyhow::Result<
     Ok(())
 }
 
-/// A job whose question has been asked, and its call.
+/// A job whose message has been sent, and its call.
 async fn held_job(session: &mut PgConnection) -> anyhow::Result<(i64, Uuid)> {
     let began = Instant::now();
     while began.elapsed() < DRAIN_LIMIT {
         let held = sqlx::query_as(
             "SELECT id, call_id FROM jobs
-             WHERE state = 'running' AND step = 'analyze' AND claimed_at < now() - interval '1 second' LIMIT 1",
+             WHERE state = 'running' AND step = 'notify' AND target IS NOT NULL AND claimed_at < now() - interval '1 second' LIMIT 1",
         );
         if let Some(found) = held.fetch_optional(&mut *session).await? {
             return Ok(found);
         }
         sleep(Duration::from_millis(50)).await;
     }
-    anyhow::bail!("no job waits for the language model")
+    anyhow::bail!("no job waits for Slack")
 }
