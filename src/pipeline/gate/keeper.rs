@@ -8,8 +8,10 @@ use super::{Gate, PACED, SLOT, Standing, place, standing, step_of};
 use crate::queue::{self, Turns};
 use crate::store;
 
-/// For so long after a recovery the keeper looks for jobs whose wait was written after the others had been let go.
-const STRAGGLERS: f64 = 60.0;
+/// For so long after a recovery the keeper looks for jobs whose wait was written after the others had been let go: by a
+/// worker that was frozen for nearly its lease, or because the database or the only worker was away just then. Else they
+/// would lie until their own delay of an hour is over.
+const STRAGGLERS: f64 = 600.0;
 
 impl Gate {
     /// Looks after the waiting jobs every `interval`, until it is told to stop. A new process may have new settings, so
