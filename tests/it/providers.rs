@@ -260,3 +260,22 @@ async fn a_probe_that_tells_nothing_of_the_provider_is_followed_by_the_next() {
     assert_eq!(product.standins.outbox.slack().len(), 2);
     assert_eq!(product.health().await["components"]["slack"]["status"], Value::from("ok"));
 }
+
+#[tokio::test]
+async fn who_was_not_let_go_at_a_recovery_is_let_go_minutes_later() {
+    let (product, _slack) = refused("1", &["invalid_auth"]).await;
+    for id in ring(&product, 3).await {
+        product.until(id, "waiting").await;
+    }
+    // A worker found out two minutes ago, and the database went away before it could tell the others.
+    sqlx::query(
+        "UPDATE providers SET paused_at = NULL, probe_at = NULL, error_class = NULL, reason = NULL,
+             recovered_at = now() - interval '2 minutes', next_slot = now() - interval '2 minutes'",
+    )
+    .execute(product.pool())
+    .await
+    .unwrap();
+    product.drain().await;
+    assert_eq!(product.standins.outbox.slack().len(), 3);
+    assert_no_attempt_used(&product).await;
+}
