@@ -92,6 +92,15 @@ impl Findings {
         Ok(findings)
     }
 
+    /// A report that begins with what was sent, what came of these calls, and what every scenario asks for.
+    pub async fn report(stage: &Stage, calls: usize) -> anyhow::Result<(Sent, Self, Report)> {
+        let (sent, findings, mut report) = (stage.sender.sent(), Self::of(stage).await?, Report::default());
+        report.figure(sent.told());
+        report.exactly("calls", findings.calls, calls);
+        findings.tell(&mut report);
+        Ok((sent, findings, report))
+    }
+
     /// What every scenario asks for: nothing lost, nothing twice, nothing stuck.
     pub fn tell(&self, report: &mut Report) {
         report.none("lost", &self.lost);

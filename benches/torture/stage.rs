@@ -210,7 +210,6 @@ fn free_port() -> anyhow::Result<u16> {
 
 /// The profile, and the ways to the stand-ins.
 fn settings(database: &str, port: u16, standins: &Standins, folder: &Path) -> Vec<(String, String)> {
-    let key = standins.key.expose_secret();
     let seconds = |time: Duration| format!("{}s", time.as_secs());
     [
         ("DATABASE_URL", database.to_owned()),
@@ -218,23 +217,12 @@ fn settings(database: &str, port: u16, standins: &Standins, folder: &Path) -> Ve
         ("GOTO_WEBHOOK_SECRET", SECRET.to_owned()),
         ("PUBLIC_URL", "https://calls.example.com".to_owned()),
         ("RECORDING_STORE", format!("file://{}", folder.join("recordings").display())),
-        ("RECORDING_ALLOWED_HOSTS", standins.recording_hosts()),
-        ("RECORDING_ALLOW_PRIVATE", "true".to_owned()),
-        ("GOTO_API_KEY", key.to_owned()),
-        ("OPENAI_API_KEY", key.to_owned()),
-        ("TRANSCRIPTION_BASE_URL", standins.openai_url.to_string()),
-        ("ANALYSIS_BASE_URL", standins.openai_url.to_string()),
-        ("SLACK_WEBHOOK_URL", standins.slack_webhook_url.to_string()),
-        ("SMTP_HOST", standins.smtp.ip().to_string()),
-        ("SMTP_PORT", standins.smtp.port().to_string()),
-        ("SMTP_TLS", "none".to_owned()),
-        ("SMTP_FROM_EMAIL", "calls@example.com".to_owned()),
-        ("NOTIFICATION_EMAIL_RECIPIENTS", "team@example.com".to_owned()),
         ("LEASE_DURATION", seconds(LEASE)),
         ("SWEEP_INTERVAL", seconds(SWEEP)),
         ("RETRY_SCALE", RETRY_SCALE.to_owned()),
     ]
     .into_iter()
+    .chain(standins.settings())
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
 }

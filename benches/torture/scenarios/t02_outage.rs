@@ -39,11 +39,7 @@ pub async fn run(ground: &Ground) -> anyhow::Result<Report> {
     let ((), back) = tokio::try_join!(stage.sender.send(plan), outage)?;
     let drained = stage.drained(DRAIN_LIMIT).await;
 
-    let (sent, findings) = (stage.sender.sent(), Findings::of(&stage).await?);
-    let mut report = Report::default();
-    report.figure(sent.told());
-    report.exactly("calls", findings.calls, WEBHOOKS);
-    findings.tell(&mut report);
+    let (sent, _, mut report) = Findings::report(&stage, WEBHOOKS).await?;
     report.within("slowest answer", sent.times().into_iter().max(), ANSWER_LIMIT);
     report.some("503 with Retry-After", sent.count(|tried| is_busy(&tried.answer)));
     let other = sent.count(|tried| !is_busy(&tried.answer) && !matches!(tried.answer, Answer::Acknowledged { .. }));

@@ -56,11 +56,7 @@ pub async fn run(ground: &Ground) -> anyhow::Result<Report> {
     let ((), (released, normal)) = tokio::try_join!(stage.sender.send(plan), locks)?;
     let drained = stage.drained(DRAIN_LIMIT).await;
 
-    let (sent, findings) = (stage.sender.sent(), Findings::of(&stage).await?);
-    let mut report = Report::default();
-    report.figure(sent.told());
-    report.exactly("calls", findings.calls, WEBHOOKS);
-    findings.tell(&mut report);
+    let (sent, _, mut report) = Findings::report(&stage, WEBHOOKS).await?;
     report.within("slowest answer", sent.times().into_iter().max(), ANSWER_LIMIT);
     report.within("nothing overdue after the release", normal, NORMAL_LIMIT);
     let well = |tried: &Try| tried.at < released + NORMAL_LIMIT || matches!(tried.answer, Answer::Acknowledged { .. });

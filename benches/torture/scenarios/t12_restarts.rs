@@ -39,10 +39,7 @@ pub async fn run(ground: &Ground) -> anyhow::Result<Report> {
     tokio::try_join!(stage.sender.send(plan), restart(&stage))?;
     let drained = stage.drained(DRAIN_LIMIT).await;
 
-    let (sent, findings) = (stage.sender.sent(), Findings::of(&stage).await?);
-    let mut report = Report::default();
-    report.figure(sent.told());
-    report.exactly("calls", findings.calls, webhooks);
+    let (sent, findings, mut report) = Findings::report(&stage, webhooks).await?;
     let refused: Vec<String> = sent
         .tries
         .iter()
@@ -57,7 +54,6 @@ pub async fn run(ground: &Ground) -> anyhow::Result<Report> {
     report.none("stopped otherwise", &unclean);
     report.exactly("attempts used", stage.count(USED).await? as usize + stage.count(OTHER).await? as usize, 0);
     report.figure(format!("given back {}", stage.count(GIVEN_BACK).await?));
-    findings.tell(&mut report);
     report.exactly("unknown", findings.unknown, 0);
     report.within("all ended after", drained, DRAIN_LIMIT);
     stage.strike(ground, NAME).await?;

@@ -187,6 +187,25 @@ impl Standins {
         format!("{},localhost:{port}", self.recordings_url.authority())
     }
 
+    /// The settings that lead every client of the product here, with somebody to write to.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        let key = self.key.expose_secret();
+        vec![
+            ("RECORDING_ALLOWED_HOSTS", self.recording_hosts()),
+            ("RECORDING_ALLOW_PRIVATE", "true".to_owned()),
+            ("GOTO_API_KEY", key.to_owned()),
+            ("OPENAI_API_KEY", key.to_owned()),
+            ("TRANSCRIPTION_BASE_URL", self.openai_url.to_string()),
+            ("ANALYSIS_BASE_URL", self.openai_url.to_string()),
+            ("SLACK_WEBHOOK_URL", self.slack_webhook_url.to_string()),
+            ("SMTP_HOST", self.smtp.ip().to_string()),
+            ("SMTP_PORT", self.smtp.port().to_string()),
+            ("SMTP_TLS", "none".to_owned()),
+            ("SMTP_FROM_EMAIL", "calls@example.com".to_owned()),
+            ("NOTIFICATION_EMAIL_RECIPIENTS", "team@example.com".to_owned()),
+        ]
+    }
+
     /// For `SLACK_BOT_TOKEN`.
     pub fn slack_bot_token(&self) -> SecretString {
         slack::bot_token(&self.key)

@@ -241,31 +241,19 @@ pub fn body(call_id: &str, recording_url: Option<&str>) -> Value {
 
 /// The settings that lead every client of the product to the stand-ins.
 fn defaults(database_url: &str, standins: &Standins, store: &std::path::Path) -> Vec<(String, String)> {
-    let key = standins.key.expose_secret();
     [
         ("DATABASE_URL", database_url.to_owned()),
         ("GOTO_WEBHOOK_SECRET", SECRET.to_owned()),
         ("PUBLIC_URL", "https://calls.example.com".to_owned()),
         ("API_MAX_CONNECTIONS_PER_ADDRESS", "1024".to_owned()),
         ("RECORDING_STORE", format!("file://{}", store.display())),
-        ("RECORDING_ALLOWED_HOSTS", standins.recording_hosts()),
-        ("RECORDING_ALLOW_PRIVATE", "true".to_owned()),
-        ("GOTO_API_KEY", key.to_owned()),
-        ("OPENAI_API_KEY", key.to_owned()),
-        ("TRANSCRIPTION_BASE_URL", standins.openai_url.to_string()),
-        ("ANALYSIS_BASE_URL", standins.openai_url.to_string()),
-        ("SLACK_WEBHOOK_URL", standins.slack_webhook_url.to_string()),
-        ("SMTP_HOST", standins.smtp.ip().to_string()),
-        ("SMTP_PORT", standins.smtp.port().to_string()),
-        ("SMTP_TLS", "none".to_owned()),
-        ("SMTP_FROM_EMAIL", "calls@example.com".to_owned()),
-        ("NOTIFICATION_EMAIL_RECIPIENTS", "team@example.com".to_owned()),
         ("LEASE_DURATION", "2s".to_owned()),
         ("SWEEP_INTERVAL", "200ms".to_owned()),
         ("SHUTDOWN_TIMEOUT", "1s".to_owned()),
         ("RETRY_SCALE", "0.01".to_owned()),
     ]
     .into_iter()
+    .chain(standins.settings())
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
 }
