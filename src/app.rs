@@ -8,18 +8,23 @@ use anyhow::{Context, bail};
 use backon::{ExponentialBuilder, Retryable};
 use poem::{Endpoint, IntoEndpoint};
 use secrecy::ExposeSecret;
+use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::channels::{Channel, email::Email, slack::Slack};
-use crate::config::{Config, DatabaseConfig};
+use crate::config::{Config, DatabaseConfig, NotifyConfig};
+use crate::http::calls::{Links, Means};
 use crate::http::health::{Component, Look, Parts, Status};
 use crate::http::{self, Doors};
-use crate::model::database_is_away;
+use crate::model::{Days, database_is_away, hex};
 use crate::pipeline::gate::Gate;
 use crate::pipeline::intake::Intake;
-use crate::pipeline::{ANALYZE, DOWNLOAD, NOTIFY, PipelineSettings, Rooms, TRANSCRIBE, runner};
+use crate::pipeline::kpi::Roller;
+use crate::pipeline::rerun::Telling;
+use crate::pipeline::{ANALYZE, DOWNLOAD, NOTIFY, PipelineSettings, Rooms, TRANSCRIBE, forgetting, runner, search};
 use crate::providers::{http_client, language_model::LanguageModel, recordings::Recordings, speech::Speech};
 use crate::queue::{Waker, Workers};
 use crate::shutdown::Shutdown;
@@ -28,11 +33,17 @@ use crate::store;
 /// Most connections of a process beside the queue's own, which are six: a server and five workers fit into PostgreSQL's
 /// default of 100. No step holds one while it waits for an upstream.
 const POOL_SIZE: u32 = 10;
+/// A connection that was used so recently is not asked whether it is still there.
+const TRUSTED: Duration = Duration::from_millis(500);
 /// How long a query waits for a connection while the database is away.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
 /// What the server may do for the product's connections: stop a query that takes longer, and end a transaction whose
 /// client was frozen or cut off in the middle, because its locks would keep a job from being rescued.
 const SERVER_LIMITS: [(&str, &str); 2] = [("statement_timeout", "20s"), ("idle_in_transaction_session_timeout", "20s")];
+/// What the planner is to think: that a page costs about the same wherever it is, as it does in memory and on every disk
+/// without moving parts (the default is four times as much, at which it reads an index of 100,000 entries to spare 1,000
+/// pages), and that no query of the product is so long that compiling it would pay.
+const PLANNING: [(&str, &str); 2] = [("random_page_cost", "1.1"), ("jit", "off")];
 /// Longest pause between looks at a database that is away at start.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
@@ -54,7 +65,9 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(POOL_SIZE)
             .acquire_timeout(ACQUIRE_LIMIT)
-            .connect_lazy_with(options.clone().options(SERVER_LIMITS));
+            .test_before_acquire(false)
+            .before_acquire(|connection, used| Box::pin(is_alive(connection, used)))
+            .connect_lazy_with(options.clone().options(SERVER_LIMITS).options(PLANNING));
         Ok(Self { pool, options, listen_options })
     }
 
@@ -92,6 +105,15 @@ impl Database {
     pub fn spawn_notifier(&self, waker: &Waker, shutdown: &Shutdown) {
         tokio::spawn(waker.clone().notify(self.listen_options.clone(), shutdown.token()));
     }
+}
+
+/// Whether the database answers on a connection that has been idle for a while. One that was at work a moment ago is
+/// believed to: the question costs as much as a small query, and a request sends several.
+async fn is_alive(connection: &mut PgConnection, used: PoolConnectionMetadata) -> Result<bool, sqlx::Error> {
+    if used.idle_for < TRUSTED {
+        return Ok(true);
+    }
+    connection.ping().await.map(|()| true)
 }
 
 /// Builds what the steps work with.
@@ -135,8 +157,9 @@ fn channels(config: &Config, http: &reqwest::Client, limit: Duration) -> anyhow:
 pub fn doors(config: &Config, database: &Database, waker: Waker) -> anyhow::Result<Doors> {
     http_client::install_tls();
     let recordings = Recordings::new(&config.recordings, config.queue.upstream_timeout(DOWNLOAD))?;
+    let stored = recordings.clone();
     let storage: Look = Arc::new(move || {
-        let recordings = recordings.clone();
+        let recordings = stored.clone();
         Box::pin(async move {
             recordings
                 .check()
@@ -154,7 +177,16 @@ pub fn doors(config: &Config, database: &Database, waker: Waker) -> anyhow::Resu
         email: set(config.email.is_some(), "Not set up."),
     };
     let (db, secrets, limits) = (database.pool.clone(), config.webhook.secrets.clone(), config.server.clone().into());
-    Ok(Doors { intake: Intake::new(db.clone(), waker), db, secrets, parts, limits })
+    let destinations = channels(config, &http_client::client()?, config.queue.upstream_timeout(NOTIFY))?
+        .iter()
+        .flat_map(|channel| channel.destinations().into_iter().map(|to| (channel.name().to_owned(), to)))
+        .collect();
+    let links = Links::new(config.app.secret_key.clone().unwrap_or_else(|| hex(&rand::random::<[u8; 32]>()).into()));
+    let NotifyConfig { no_recording, on_unknown, .. } = config.notify;
+    let telling = Telling { destinations, no_recording, on_unknown };
+    let calls = Means { waker: waker.clone(), telling, recordings, links };
+    let days = Days(config.app.time_zone);
+    Ok(Doors { intake: Intake::new(db.clone(), waker), db, secrets, parts, limits, calls, days })
 }
 
 /// Serves routes on a bound listener until `shutdown`.
@@ -175,6 +207,15 @@ pub async fn work(config: &Config, database: &Database, waker: Waker, shutdown: 
         let (rooms, interval, stop) = (rooms.clone(), config.queue.sweep_interval, shutdown.token());
         async move { rooms.gate.keep(interval, stop).await }
     }));
+    let _reader = AbortOnDropHandle::new(tokio::spawn(search::keep_read(
+        rooms.db.clone(),
+        config.app.search_language,
+        shutdown.token(),
+    )));
+    let roller = Roller::new(database.pool.clone(), Days(config.app.time_zone));
+    let _roller = AbortOnDropHandle::new(tokio::spawn(roller.keep(config.queue.sweep_interval, shutdown.token())));
+    let forgetting = forgetting::keep_forgetting(database.pool.clone(), config.queue.sweep_interval, shutdown.token());
+    let _forgetting = AbortOnDropHandle::new(tokio::spawn(forgetting));
     let settings = runner::worker_settings(&config.queue, config.prices.list.clone());
     let workers = Workers::new(database.options.clone(), database.listen_options.clone(), waker, settings);
     runner::register(workers, &rooms, &config.queue).run(shutdown.token()).await

@@ -4,8 +4,9 @@
 //! workers with empty steps through the queue's public API, real webhooks over HTTP to the real `serve`. pgbench's
 //! single-row inserts, before and after each measure, say what the machine could do meanwhile (`cal`).
 //!
-//! `cargo bench --bench queue -- [--only NAME] [--repeats N]`; each measure is in a file of its own.
+//! `cargo bench --bench queue -- [--only NAME] [--repeats N] [--calls N] [--world URL]`; each measure is in a file of its own.
 
+mod api;
 mod backlog;
 mod drain;
 mod idle;
@@ -26,22 +27,29 @@ use server::Server;
 
 /// Figures of one run of a measure: name and value.
 type Figures = Vec<(&'static str, f64)>;
-type Measure = for<'a> fn(&'a Server) -> LocalBoxFuture<'a, anyhow::Result<Figures>>;
+type Measure = for<'a> fn(&'a Server, &'a Options) -> LocalBoxFuture<'a, anyhow::Result<Figures>>;
 
-/// Every measure by its name, in the order in which they run.
-const MEASURES: [(&str, Measure); 7] = [
-    ("pipeline", |server| Box::pin(pipeline::measure(server))),
-    ("drain", |server| Box::pin(drain::measure(server))),
-    ("latency", |server| Box::pin(latency::measure(server))),
-    ("webhook", |server| Box::pin(webhook::measure(server))),
-    ("history", |server| Box::pin(backlog::with_history(server))),
-    ("backlog", |server| Box::pin(backlog::with_backlog(server))),
-    ("idle", |server| Box::pin(idle::measure(server))),
+/// Every measure by its name, in the order in which they run. The last one takes long, and runs only when it is asked for.
+const MEASURES: [(&str, Measure); 8] = [
+    ("pipeline", |server, _| Box::pin(pipeline::measure(server))),
+    ("drain", |server, _| Box::pin(drain::measure(server))),
+    ("latency", |server, _| Box::pin(latency::measure(server))),
+    ("webhook", |server, _| Box::pin(webhook::measure(server))),
+    ("history", |server, _| Box::pin(backlog::with_history(server))),
+    ("backlog", |server, _| Box::pin(backlog::with_backlog(server))),
+    ("idle", |server, _| Box::pin(idle::measure(server))),
+    (API, |server, options| Box::pin(api::measure(server, options))),
 ];
+
+const API: &str = "api";
 
 struct Options {
     only: Option<String>,
     repeats: usize,
+    /// So many calls has the world of the measure `api`.
+    calls: i64,
+    /// A database that has this world already, and keeps it: for whoever tries one thing after another.
+    world: Option<String>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -57,7 +65,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn read(arguments: &[String]) -> anyhow::Result<Options> {
-    let mut options = Options { only: None, repeats: 3 };
+    let mut options = Options { only: None, repeats: 3, calls: 1_000_000, world: None };
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match (argument.as_str(), rest.next()) {
@@ -65,9 +73,11 @@ fn read(arguments: &[String]) -> anyhow::Result<Options> {
                 options.only = Some(name.clone());
             }
             ("--repeats", Some(count)) => options.repeats = count.parse()?,
+            ("--calls", Some(count)) => options.calls = count.parse()?,
+            ("--world", Some(url)) => options.world = Some(url.clone()),
             _ => {
                 let names: Vec<&str> = MEASURES.iter().map(|(name, _)| *name).collect();
-                bail!("usage: [--only {}] [--repeats N]", names.join("|"));
+                bail!("usage: [--only {}] [--repeats N] [--calls N] [--world URL]", names.join("|"));
             }
         }
     }
@@ -78,11 +88,11 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     let began = Instant::now();
     let server = Server::start().await?;
     let mut report = Report::new(server.version().await?);
-    let wanted = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
+    let wanted = |name: &str| options.only.as_deref().map_or(name != API, |only| only == name);
     for (name, measure) in MEASURES.iter().filter(|(name, _)| wanted(name)) {
         report.calibrate(server.inserts_per_second().await?);
-        for _ in 0..options.repeats {
-            report.add(measure(&server).await.map_err(|error| error.context(format!("the measure {name}")))?);
+        for _ in 0..if *name == API { 1 } else { options.repeats } {
+            report.add(measure(&server, options).await.map_err(|error| error.context(format!("the measure {name}")))?);
         }
         report.calibrate(server.inserts_per_second().await?);
         report.print_new();

@@ -53,7 +53,7 @@ pub(crate) async fn chains(database: &Database) -> anyhow::Result<f64> {
     all_written(database).await?;
     let rate = CALLS as f64 / began.elapsed().as_secs_f64();
     let finished: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM calls WHERE state = 'no_recording'").fetch_one(&database.pool).await?;
+        sqlx::query_scalar("SELECT count(*) FROM calls WHERE state = 'completed'").fetch_one(&database.pool).await?;
     anyhow::ensure!(finished == CALLS as i64, "{finished} of {CALLS} calls are finished");
     running.stop().await?;
     Ok(rate)
@@ -82,6 +82,6 @@ fn call() -> NewCall {
         started_at: None,
         ended_at: None,
         duration_seconds: None,
-        recording_url: None,
+        recording_url: Some("https://recordings.example.com/call.wav".to_owned()),
     }
 }

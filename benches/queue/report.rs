@@ -21,7 +21,7 @@ enum Goal {
 }
 
 /// Name, unit and goal of every figure, in the order of the report.
-const FIGURES: [(&str, &str, Goal); 19] = [
+const FIGURES: [(&str, &str, Goal); 31] = [
     ("pipeline_chains_per_s", "1/s", Goal::Rate(0.5, 4_000.0)),
     ("drain_c10_jobs_per_s", "1/s", Goal::Rate(1.0, 10_000.0)),
     ("drain_c50_jobs_per_s", "1/s", Goal::Rate(3.0, 30_000.0)),
@@ -41,6 +41,18 @@ const FIGURES: [(&str, &str, Goal); 19] = [
     ("backlog_500k_ratio", "of none", Goal::AtLeast(0.8)),
     ("backlog_500k_jobs_per_s", "1/s", Goal::None),
     ("idle_queries_per_s", "1/s", Goal::Below(3.0)),
+    ("api_list_p99_ms", "ms", Goal::Below(20.0)),
+    ("api_next_page_p99_ms", "ms", Goal::Below(20.0)),
+    ("api_call_p99_ms", "ms", Goal::Below(5.0)),
+    ("api_search_common_p99_ms", "ms", Goal::Below(150.0)),
+    ("api_search_rare_p99_ms", "ms", Goal::Below(150.0)),
+    ("api_search_filter_p99_ms", "ms", Goal::Below(150.0)),
+    ("api_kpi_p99_ms", "ms", Goal::Below(20.0)),
+    ("api_csv_rows_per_s", "rows/s", Goal::AtLeast(20_000.0)),
+    ("api_csv_growth_mib", "MiB", Goal::Below(16.0)),
+    ("api_webhook_ratio", "of none", Goal::AtLeast(0.9)),
+    ("api_webhook_calls_per_s", "1/s", Goal::None),
+    ("api_webhook_p99_ms", "ms", Goal::None),
 ];
 
 pub(crate) struct Report {

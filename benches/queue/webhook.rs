@@ -19,7 +19,9 @@ use crate::server::Server;
 const CONNECTIONS: usize = 32;
 const WARM_UP: Duration = Duration::from_secs(1);
 const WATCHED: Duration = Duration::from_secs(5);
-const SECRET: &str = "a secret of the bench with more than thirty-two bytes";
+/// How long the webhooks of a run are sent.
+pub(crate) const LASTS: Duration = Duration::from_secs(WARM_UP.as_secs() + WATCHED.as_secs());
+pub(crate) const SECRET: &str = "a secret of the bench with more than thirty-two bytes";
 
 pub(crate) async fn measure(server: &Server) -> anyhow::Result<Figures> {
     let database = server.database().await?;
@@ -28,17 +30,8 @@ pub(crate) async fn measure(server: &Server) -> anyhow::Result<Figures> {
         .env("API_PORT", port.to_string())
         .env("GOTO_WEBHOOK_SECRET", SECRET)
         .spawn()?;
-    let mut connections = Vec::new();
-    for _ in 0..CONNECTIONS {
-        connections.push(Sender::connect(port).await?);
-    }
-    let until = Instant::now() + WARM_UP + WATCHED;
-    let senders = connections.into_iter().map(|sender| tokio::spawn(sender.send_until(until)));
-    let mut times = Vec::new();
-    for sender in futures::future::join_all(senders).await {
-        times.extend(sender??);
-    }
-    let memory = peak_memory(serve.id().context("serve has ended")?)?;
+    let mut times = send(port).await?;
+    let memory = memory(serve.id().context("serve has ended")?, "VmHWM")?;
     serve.kill().await?;
     let calls: i64 = sqlx::query_scalar("SELECT count(*) FROM calls JOIN jobs ON jobs.call_id = calls.id")
         .fetch_one(&database.pool)
@@ -51,6 +44,27 @@ pub(crate) async fn measure(server: &Server) -> anyhow::Result<Figures> {
         ("webhook_p99_ms", percentile(&mut times, 99)),
         ("webhook_rss_mib", memory),
     ])
+}
+
+/// Calls per second that the server at this port takes in, and the 99th percentile of its answers in milliseconds.
+pub(crate) async fn pace(port: u16) -> anyhow::Result<(f64, f64)> {
+    let mut times = send(port).await?;
+    Ok((times.len() as f64 / WATCHED.as_secs_f64(), percentile(&mut times, 99)))
+}
+
+/// Milliseconds of each answer after the warming up.
+async fn send(port: u16) -> anyhow::Result<Vec<f64>> {
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS {
+        connections.push(Sender::connect(port).await?);
+    }
+    let until = Instant::now() + WARM_UP + WATCHED;
+    let senders = connections.into_iter().map(|sender| tokio::spawn(sender.send_until(until)));
+    let mut times = Vec::new();
+    for sender in futures::future::join_all(senders).await {
+        times.extend(sender??);
+    }
+    Ok(times)
 }
 
 /// The real program, with what it needs from the environment and nothing else.
@@ -68,11 +82,11 @@ pub(crate) fn program(arguments: &[&str], database_url: &str) -> Command {
     command
 }
 
-/// Highest resident memory in MiB.
-fn peak_memory(process: u32) -> anyhow::Result<f64> {
+/// Memory of a process in MiB: `VmRSS`, which is resident now, or `VmHWM`, the most that ever was.
+pub(crate) fn memory(process: u32, kind: &str) -> anyhow::Result<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-    Ok(peak.context("VmHWM is in /proc/PID/status")?.trim().parse::<f64>()? / 1024.0)
+    let peak = status.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(':')?.trim().strip_suffix(" kB"));
+    Ok(peak.context("it is in /proc/PID/status")?.trim().parse::<f64>()? / 1024.0)
 }
 
 /// One connection, with a client so thin that it takes little from the server, which shares its cores.

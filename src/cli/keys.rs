@@ -1,27 +1,31 @@
 //! `keys`: API keys. A key is shown once, when it is made; the database keeps a hash of it.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::parse::{self, Moment};
 use super::render::{Cell, Column, Ink, Screen, print, print_json, table};
 use super::session::{DataDir, Session};
-use super::{Failure, Terminal, parse};
-use crate::model::{ApiKey, Scope};
-use crate::store::keys::{self, KeyRow};
+use super::{Failure, Terminal};
+use crate::model::{ApiKey, CallBounds, Direction, Scope};
+use crate::pipeline::keys::{self, Rotation, Wanted};
+use crate::store;
+use crate::store::keys::KeyRow;
 
 /// Longest life that can be asked for.
 const LONGEST: TimeDelta = TimeDelta::days(100 * 366);
-const MOST_NAME: usize = 100;
 
 const EXAMPLES: &str = "\
 Examples:
   goto-automation keys create --name dashboard
   goto-automation keys create --name report --scope calls:read --expires 90d
+  goto-automation keys create --name berlin --direction inbound --number +4930
   KEY=$(goto-automation keys create --name test)
   goto-automation keys list
+  goto-automation keys rotate 4hT0zQ7a --overlap 2d
   goto-automation keys revoke 4hT0zQ7a";
 
 /// Make and revoke API keys.
@@ -44,6 +48,8 @@ enum KeysCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Make a key that takes the place of another; for a while both are good.
+    Rotate(RotateArgs),
     /// End a key at once.
     Revoke {
         /// The part of the key between its first and second `_`.
@@ -54,11 +60,23 @@ enum KeysCommand {
 #[derive(Args)]
 struct CreateArgs {
     /// What the key is for, as `keys list` shows it.
-    #[arg(long, value_parser = parse_name)]
+    #[arg(long)]
     name: String,
     /// What the key may do; may be repeated. All reading unless told.
-    #[arg(long, value_name = "SCOPE", value_parser = PossibleValuesParser::new(scopes()))]
-    scope: Vec<String>,
+    #[arg(long, value_name = "SCOPE", value_parser = scope_parser())]
+    scope: Vec<Scope>,
+    /// Only calls in this direction.
+    #[arg(long, value_name = "DIRECTION", value_parser = direction_parser())]
+    direction: Option<Direction>,
+    /// Only calls whose caller's or called number begins so.
+    #[arg(long, value_name = "PREFIX", allow_hyphen_values = true)]
+    number: Option<String>,
+    /// Only calls of this time or later: 2026-11-17, 2026-11-17T08:00.
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
+    from: Option<Moment>,
+    /// Only calls before this time.
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
+    to: Option<Moment>,
     /// When the key ends by itself: 12h, 90d, 52w. Never unless told.
     #[arg(long, value_name = "DURATION", value_parser = parse_life)]
     expires: Option<TimeDelta>,
@@ -67,7 +85,19 @@ struct CreateArgs {
     json: bool,
 }
 
-/// `keys create --json`.
+#[derive(Args)]
+struct RotateArgs {
+    /// The part of the old key between its first and second `_`.
+    prefix: String,
+    /// How long the old key stays good besides the new one.
+    #[arg(long, value_name = "DURATION", value_parser = parse_life, default_value = "24h")]
+    overlap: TimeDelta,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// `keys create --json` and `keys rotate --json`.
 #[derive(Serialize)]
 struct CreatedJson<'a> {
     id: Uuid,
@@ -76,6 +106,7 @@ struct CreatedJson<'a> {
     /// The whole key. It cannot be shown again.
     key: &'a str,
     scopes: &'a [String],
+    bounds: &'a CallBounds,
     expires_at: Option<DateTime<Utc>>,
 }
 
@@ -91,52 +122,130 @@ pub async fn run(args: KeysArgs, terminal: &Terminal) -> Result<(), Failure> {
     match args.command {
         KeysCommand::Create(create) => make(&session, create).await,
         KeysCommand::List { json } => {
-            let keys = keys::list(&session.db).await?;
+            let keys = store::keys::list(&session.db, None, i64::MAX).await?;
             let printed =
                 if json { print_json(&ListJson { items: &keys }) } else { print(&listed(&session.screen, &keys)) };
             Ok(printed?)
         }
+        KeysCommand::Rotate(rotate) => replace(&session, rotate).await,
         KeysCommand::Revoke { prefix } => revoke(&session, &prefix).await,
     }
 }
 
 async fn make(session: &Session, args: CreateArgs) -> Result<(), Failure> {
+    let moment = |moment: Option<Moment>| moment.map(|moment| moment.in_zone(session.screen.zone));
+    let wanted = Wanted {
+        name: args.name.trim().to_owned(),
+        scopes: args.scope,
+        bounds: CallBounds {
+            direction: args.direction,
+            number_prefix: args.number,
+            from: moment(args.from),
+            to: moment(args.to),
+        },
+        expires_at: args.expires.map(|life| session.screen.now + life),
+    };
+    if let Some(unfit) = wanted.check(session.screen.now).first() {
+        return Err(Failure::usage(format!("{}: expected {}.", flag(unfit.field), unfit.expected)));
+    }
     let key = ApiKey::generate();
-    let mut scopes = if args.scope.is_empty() { self::scopes().map(str::to_owned).collect() } else { args.scope };
-    scopes.sort();
-    scopes.dedup();
-    let expires_at = args.expires.map(|life| session.screen.now + life);
-    let id = keys::insert(&session.db, &args.name, key.prefix(), &key.hash(), &scopes, expires_at).await?;
-    if args.json {
-        let (name, prefix, key, scopes) = (&args.name, key.prefix(), key.expose(), &scopes);
-        print_json(&CreatedJson { id, name, prefix, key, scopes, expires_at })?;
+    let mut transaction = session.db.begin().await?;
+    let row = keys::create(&mut transaction, &session.actor, &key, &wanted).await?;
+    transaction.commit().await?;
+    show_once(session, &key, &row, args.json)
+}
+
+async fn replace(session: &Session, args: RotateArgs) -> Result<(), Failure> {
+    let (key, prefix) = (ApiKey::generate(), prefix_of(&args.prefix));
+    let mut transaction = session.db.begin().await?;
+    let Some(old) = store::keys::find(&mut transaction, prefix).await? else { return Err(no_such_key(session)) };
+    let now = session.screen.now;
+    let rotation = keys::rotate(&mut transaction, &session.actor, &key, old, now, args.overlap).await?;
+    transaction.commit().await?;
+    match rotation {
+        Rotation::Done(row) => {
+            eprintln!("The key {prefix} ends {} at the latest.", session.screen.time(now + args.overlap));
+            show_once(session, &key, &row, args.json)
+        }
+        Rotation::Refused(old) => {
+            let why = match (old.revoked_at, old.replaced_by) {
+                (Some(_), _) => "is revoked",
+                (None, Some(_)) => "has a successor already",
+                (None, None) => "has ended",
+            };
+            let create = session.screen.typed("keys create --name NAME");
+            Err(Failure::failed(format!("The key {prefix} {why}. Rotate another, or make a new one: {create}")))
+        }
+        Rotation::NotFound => Err(no_such_key(session)),
+    }
+}
+
+fn show_once(session: &Session, key: &ApiKey, row: &KeyRow, json: bool) -> Result<(), Failure> {
+    let KeyRow { id, name, prefix, scopes, bounds, expires_at, .. } = row;
+    if json {
+        let key = key.expose();
+        print_json(&CreatedJson { id: *id, name, prefix, key, scopes, bounds, expires_at: *expires_at })?;
         return Ok(());
     }
     let end = expires_at.map_or_else(|| "never ends".to_owned(), |at| format!("ends {}", session.screen.time(at)));
-    eprintln!("Key `{}` ({}), {end}. It is shown this once:", args.name, scopes.join(", "));
+    let limits = limits(&session.screen, bounds).map(|limits| format!(" for calls {limits}")).unwrap_or_default();
+    eprintln!("Key `{name}` ({}){limits}, {end}. It is shown this once:", scopes.join(", "));
     print(&format!("{}\n", key.expose()))?;
-    eprintln!("To end it: {}", session.screen.typed(&format!("keys revoke {}", key.prefix())));
+    eprintln!("To end it: {}", session.screen.typed(&format!("keys revoke {prefix}")));
     Ok(())
 }
 
 async fn revoke(session: &Session, given: &str) -> Result<(), Failure> {
-    // A whole key is understood too, since that is what a person finds in a leak.
-    let prefix = given.strip_prefix("gta_").unwrap_or(given).split('_').next().unwrap_or_default();
-    let Some(at) = keys::revoke(&session.db, prefix).await? else {
-        let list = session.screen.typed("keys list");
-        return Err(Failure::failed(format!("There is no key with this prefix. `{list}` shows them all.")));
-    };
-    let since = session.screen.time(at);
+    let prefix = prefix_of(given);
+    let mut transaction = session.db.begin().await?;
+    let Some(id) = store::keys::find(&mut transaction, prefix).await? else { return Err(no_such_key(session)) };
+    let row = keys::revoke(&mut transaction, &session.actor, id).await?;
+    transaction.commit().await?;
+    let since = row.and_then(|row| row.revoked_at).map(|at| session.screen.time(at)).unwrap_or_default();
     Ok(print(&format!("The key {prefix} is revoked since {since}. Nothing accepts it any more.\n"))?)
 }
 
+/// A whole key is understood too, since that is what a person finds in a leak.
+fn prefix_of(given: &str) -> &str {
+    given.strip_prefix("gta_").unwrap_or(given).split('_').next().unwrap_or_default()
+}
+
+fn no_such_key(session: &Session) -> Failure {
+    let list = session.screen.typed("keys list");
+    Failure::failed(format!("There is no key with this prefix. `{list}` shows them all."))
+}
+
+/// The option behind a field.
+fn flag(field: &str) -> &str {
+    match field {
+        "name" => "--name",
+        "expires_at" => "--expires",
+        "bounds.number_prefix" => "--number",
+        "bounds.to" => "--to",
+        _ => "--direction, --number, --from and --to",
+    }
+}
+
+/// `inbound, with +4930..., from Mon 1 Feb`; nothing for all calls.
+fn limits(screen: &Screen, bounds: &CallBounds) -> Option<String> {
+    let parts = [
+        bounds.direction.map(|direction| direction.to_string()),
+        bounds.number_prefix.as_ref().map(|number| format!("with {number}...")),
+        bounds.from.map(|at| format!("from {}", screen.day(at))),
+        bounds.to.map(|at| format!("before {}", screen.day(at))),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
 fn listed(screen: &Screen, keys: &[KeyRow]) -> String {
-    const COLUMNS: [Column; 6] = [
+    const COLUMNS: [Column; 7] = [
         Column::fixed("PREFIX"),
         Column::narrowing("NAME", 10),
         Column::fixed("STATE").expendable(1),
         Column::fixed("LAST USED").expendable(2),
         Column::narrowing("SCOPES", 10).expendable(3),
+        Column::optional("CALLS"),
         Column::optional("MADE"),
     ];
     if keys.is_empty() {
@@ -153,6 +262,7 @@ fn listed(screen: &Screen, keys: &[KeyRow]) -> String {
                 Cell::new(ink, &state),
                 Cell::plain(&used),
                 Cell::plain(&key.scopes.join(", ")),
+                Cell::plain(&limits(screen, &key.bounds).unwrap_or_else(|| "All".to_owned())),
                 Cell::plain(&screen.time(key.created_at)),
             ]
         })
@@ -164,19 +274,19 @@ fn state(screen: &Screen, key: &KeyRow) -> (Ink, String) {
     match (key.revoked_at, key.expires_at) {
         (Some(_), _) => (Ink::Grey, "Revoked".to_owned()),
         (None, Some(at)) if at <= screen.now => (Ink::Grey, "Ended".to_owned()),
+        (None, Some(at)) if key.replaced_by.is_some() => (Ink::Plain, format!("Replaced, ends {}", screen.day(at))),
         (None, Some(at)) => (Ink::Plain, format!("Ends {}", screen.day(at))),
         (None, None) => (Ink::Plain, "Valid".to_owned()),
     }
 }
 
-fn scopes() -> impl Iterator<Item = &'static str> {
-    Scope::ALL.iter().map(|scope| scope.as_str())
+fn scope_parser() -> impl TypedValueParser<Value = Scope> {
+    PossibleValuesParser::new(Scope::ALL.iter().map(|scope| scope.as_str())).try_map(|text| text.parse::<Scope>())
 }
 
-fn parse_name(text: &str) -> Result<String, String> {
-    let name = text.trim();
-    let fits = (1..=MOST_NAME).contains(&name.chars().count()) && !name.chars().any(char::is_control);
-    if fits { Ok(name.to_owned()) } else { Err(format!("a name has 1 to {MOST_NAME} printable characters")) }
+fn direction_parser() -> impl TypedValueParser<Value = Direction> {
+    PossibleValuesParser::new(Direction::ALL.iter().map(|direction| direction.as_str()))
+        .try_map(|text| text.parse::<Direction>())
 }
 
 fn parse_life(text: &str) -> Result<TimeDelta, String> {
@@ -195,11 +305,13 @@ mod tests {
             id: Uuid::nil(),
             name: name.to_owned(),
             prefix: "4hT0zQ7a".to_owned(),
-            scopes: scopes().map(str::to_owned).collect(),
+            scopes: Scope::READING.iter().map(ToString::to_string).collect(),
+            bounds: CallBounds::default(),
             created_at: "2026-11-01T08:00:00Z".parse().unwrap(),
             expires_at: expires.map(|at| at.parse().unwrap()),
             revoked_at: revoked.then(|| "2026-11-10T08:00:00Z".parse().unwrap()),
             last_used_at: (!revoked).then(|| "2026-11-17T06:59:00Z".parse().unwrap()),
+            replaced_by: None,
         }
     }
 
@@ -240,6 +352,7 @@ mod tests {
             prefix: "4hT0zQ7a",
             key: "gta_4hT0zQ7a_...",
             scopes: &scopes,
+            bounds: &CallBounds { number_prefix: Some("+4930".to_owned()), ..CallBounds::default() },
             expires_at: Some("2027-02-15T07:04:00Z".parse().unwrap()),
         };
         insta::assert_json_snapshot!("created", created);

@@ -10,7 +10,8 @@ use crate::telemetry;
 
 /// Bring the database up to date and exit.
 ///
-/// Needs `DATABASE_URL`. Safe to repeat, and safe while servers and workers run.
+/// Needs `DATABASE_URL`. Safe to repeat, and safe while servers and workers run, unless the changelog says that workers of
+/// the version before have to be stopped. It waits for tables that are in use, two minutes at most.
 #[derive(Args)]
 pub struct MigrateArgs {}
 

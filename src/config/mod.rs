@@ -16,6 +16,7 @@ mod prices;
 mod problem;
 mod read;
 mod reader;
+mod search;
 mod server;
 mod summary;
 #[cfg(test)]
@@ -143,6 +144,10 @@ pub struct AppConfig {
     pub port: u16,
     /// Where people reach us, for links in messages. Default `http://HOST:PORT`.
     pub public_url: Url,
+    /// Signs links; `None` = each server makes one up.
+    pub secret_key: Option<SecretString>,
+    /// How words are compared in the search: a text search configuration of PostgreSQL.
+    pub search_language: &'static str,
     /// Zone of days and of times in messages.
     pub time_zone: Tz,
 }

@@ -11,7 +11,7 @@ use super::reader::Reader;
 use super::{
     AnalysisConfig, AppConfig, Config, ConfigErrors, DatabaseConfig, EmailConfig, Environment, LogFormat, NotifyConfig,
     OnUnknown, PricesConfig, QueueConfig, RecordingsConfig, ServerConfig, SlackConfig, SmtpTls, StructuredOutput,
-    TokenLimitField, TranscriptionConfig, WebhookConfig, prices, words,
+    TokenLimitField, TranscriptionConfig, WebhookConfig, prices, search, words,
 };
 
 const API_PORT: u16 = 8000;
@@ -84,6 +84,8 @@ fn app(reader: &mut Reader<'_>) -> AppConfig {
         host,
         port,
         public_url,
+        secret_key: reader.meaning("SECRET_KEY", words::secret_key),
+        search_language: reader.meaning("SEARCH_LANGUAGE", search::language).unwrap_or("english"),
         time_zone: reader.meaning("TIME_ZONE", time_zone).unwrap_or(Tz::UTC),
     }
 }
@@ -101,6 +103,7 @@ fn server(reader: &mut Reader<'_>) -> ServerConfig {
             .unwrap_or(usual.failed_keys_per_minute),
         api_rate: reader.meaning("API_RATE_LIMIT", |v| words::number(v, 1, 1_000_000)).unwrap_or(usual.api_rate),
         trusted_proxies: reader.meaning("API_TRUSTED_PROXIES", words::addresses).unwrap_or_default(),
+        cors_origins: reader.meaning("API_CORS_ORIGINS", words::origins).unwrap_or_default(),
     }
 }
 

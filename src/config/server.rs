@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 /// `API_MAX_CONNECTIONS`, `API_MAX_CONNECTIONS_PER_ADDRESS`, `API_FAILED_KEYS_PER_MINUTE`, `API_RATE_LIMIT`,
-/// `API_TRUSTED_PROXIES`.
+/// `API_TRUSTED_PROXIES`, `API_CORS_ORIGINS`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerConfig {
     /// Most open connections; more are answered 503.
@@ -16,6 +16,8 @@ pub struct ServerConfig {
     pub api_rate: u32,
     /// Reverse proxies: they may open any number of connections, and their `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
+    /// Sites whose pages may use the API, as browsers write them; `*` = all. None unless set.
+    pub cors_origins: Vec<String>,
 }
 
 impl Default for ServerConfig {
@@ -26,6 +28,7 @@ impl Default for ServerConfig {
             failed_keys_per_minute: 10,
             api_rate: 100,
             trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
         }
     }
 }

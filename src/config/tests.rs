@@ -57,11 +57,13 @@ fn the_listed_examples_are_accepted() {
     let examples: Vec<(&str, &str)> = VARIABLES
         .iter()
         // Placeholders that must be replaced, and one of two that exclude each other.
-        .filter(|variable| variable.name != "GOTO_WEBHOOK_SECRET" && variable.name != "SLACK_WEBHOOK_URL")
+        .filter(|variable| !["GOTO_WEBHOOK_SECRET", "SECRET_KEY", "SLACK_WEBHOOK_URL"].contains(&variable.name))
         .map(|variable| (variable.name, variable.example))
         .collect();
     read(&examples).unwrap();
-    assert_eq!(problems(&[("GOTO_WEBHOOK_SECRET", "<openssl rand -hex 32>")]).len(), 1);
+    for name in ["GOTO_WEBHOOK_SECRET", "SECRET_KEY"] {
+        assert_eq!(problems(&[(name, "<openssl rand -hex 32>")]).len(), 1, "{name}");
+    }
 }
 
 #[test]
@@ -149,6 +151,11 @@ fn secrets_show_neither_in_problems_nor_in_debug() {
 #[case("PUBLIC_URL", "ftp://calls.example.com", "must begin with https:// or http://")]
 #[case("PUBLIC_URL", "https://x/?a=b", "must end with its path: paths are added to it, so that ? and # cannot follow")]
 #[case("API_MAX_CONNECTIONS", "0", "\"0\" is not a number from 1 to 1000000")]
+#[case(
+    "API_CORS_ORIGINS",
+    "https://a.example/",
+    "\"https://a.example/\" is not an origin: write it as https://app.example.com, without a path"
+)]
 #[case("API_TRUSTED_PROXIES", "127.0.0.1,proxy", "\"proxy\" is not an IP address")]
 #[case("TIME_ZONE", "Berlin", "\"Berlin\" is not a time zone such as Europe/Berlin or UTC")]
 #[case("DATABASE_URL", "mysql://x/y", "must begin with postgres://")]

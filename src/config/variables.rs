@@ -41,6 +41,8 @@ pub const VARIABLES: &[Variable] = &[
     preset("app", "API_HOST", "127.0.0.1", "Address to listen on; in production the default is 0.0.0.0."),
     preset("app", "API_PORT", "8000", "Port to listen on; 0 takes any free one."),
     plain("app", "PUBLIC_URL", "https://calls.example.com", "Where people reach the server, for links in messages; default http://API_HOST:API_PORT."),
+    secret("app", "SECRET_KEY", "<openssl rand -hex 32>", "Signs links to recordings: 32 bytes or more, the same for all servers; without it links end with their server."),
+    preset("app", "SEARCH_LANGUAGE", "english", "How words are compared in the search: english, german, french, spanish, simple (as they are), ..."),
     preset("app", "TIME_ZONE", "UTC", "Zone of days, of quiet hours and of the times in messages."),
 
     preset("server", "API_MAX_CONNECTIONS", "1024", "Most open connections; more get 503. The process needs that many open files (LimitNOFILE=)."),
@@ -48,6 +50,7 @@ pub const VARIABLES: &[Variable] = &[
     preset("server", "API_FAILED_KEYS_PER_MINUTE", "10", "Wrong API keys from one address before its requests with a key get 429, for longer each time."),
     preset("server", "API_RATE_LIMIT", "100", "API requests per second of one key from one address; twice as many may come at once."),
     plain("server", "API_TRUSTED_PROXIES", "127.0.0.1,::1", "Proxies in front, whose X-Forwarded-For is believed and whose connections are not limited."),
+    plain("server", "API_CORS_ORIGINS", "https://app.example.com", "Sites whose pages may use the API, separated by commas, or *; none unless set."),
 
     secret("database", "DATABASE_URL", "postgres://user:password@localhost/goto_automation", "PostgreSQL 14 or newer; characters such as @ : / # in the password are percent-encoded."),
     secret("database", "DATABASE_LISTEN_URL", "postgres://user:password@localhost:5432/goto_automation", "Direct connection for LISTEN and migrations when DATABASE_URL goes through a pooler."),

@@ -208,6 +208,20 @@ pub fn addresses(value: &str) -> Meaning<Vec<IpAddr>> {
     list(value).map(|part| part.parse().map_err(|_| format!("{} is not an IP address", shown(part)))).collect()
 }
 
+/// Origins as browsers write them, `https://app.example.com`, comma separated, or `*`.
+pub fn origins(value: &str) -> Meaning<Vec<String>> {
+    let origin = |part: &str| {
+        let url = Url::parse(part).ok().filter(|url| url.origin().ascii_serialization() == part);
+        let is_web = url.is_some_and(|url| matches!(url.scheme(), "http" | "https"));
+        match part {
+            "*" => Ok(part.to_owned()),
+            _ if is_web => Ok(part.to_owned()),
+            _ => Err(format!("{} is not an origin: write it as https://app.example.com, without a path", shown(part))),
+        }
+    };
+    list(value).map(origin).collect()
+}
+
 /// `host` or `host:port`, comma separated.
 pub fn allowed_hosts(value: &str) -> Meaning<Vec<AllowedHost>> {
     let mut hosts = Vec::new();
@@ -319,6 +333,14 @@ pub fn webhook_secrets(value: &str) -> Meaning<Vec<SecretString>> {
         }
     }
     Ok(parts.into_iter().map(Into::into).collect())
+}
+
+/// One secret of ours.
+pub fn secret_key(value: &str) -> Meaning<SecretString> {
+    match value.len() {
+        enough if enough >= SECRET_BYTES => Ok(value.into()),
+        bytes => Err(format!("has {bytes} bytes; at least {SECRET_BYTES} are needed")),
+    }
 }
 
 /// `address` or `Name <address>`.

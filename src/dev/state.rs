@@ -11,9 +11,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 
 use super::standins::Standins;
-use crate::model::api_key::{ApiKey, Scope};
-use crate::model::clock;
-use crate::store;
+use crate::model::{ApiKey, CallBounds, Scope, clock};
+use crate::store::{self, keys::NewKey};
 
 const FILE: &str = "dev.json";
 /// On somebody else's database the key of `dev` ends by itself.
@@ -28,7 +27,7 @@ pub(super) struct State {
     pub(super) webhook_secret: String,
     /// What the stand-ins ask for.
     pub(super) standin_key: String,
-    /// Reads the API.
+    /// May do everything at the API.
     pub(super) api_key: String,
     /// Ports of the stand-ins in the last run; 0 = none yet.
     pub(super) http_port: u16,
@@ -94,7 +93,9 @@ impl State {
         let ends = (!own_database).then(|| clock::now() + FOREIGN_KEY_LIFE);
         loop {
             let key = ApiKey::parse(&self.api_key).context("the API key of dev is damaged; start with --reset")?;
-            if store::keys::renew(db, "dev", key.prefix(), &key.hash(), &scopes, ends).await? {
+            let (prefix, hash, bounds) = (key.prefix(), &key.hash(), &CallBounds::default());
+            let row = NewKey { name: "dev", prefix, hash, scopes: &scopes, bounds, expires_at: ends };
+            if store::keys::renew(db, &row).await? {
                 return Ok(());
             }
             ApiKey::generate().expose().clone_into(&mut self.api_key);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use poem::Request;
 use poem::http::header;
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -28,9 +29,14 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_AT_ONCE: usize = 4;
 static LINGERING: Semaphore = Semaphore::const_new(LINGER_AT_ONCE);
 
+/// SHA-256 of a request's body, for those who compare requests.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyHash(pub [u8; 32]);
+
 /// For routes that read their body by themselves: puts in its place one that is there and not too large.
 pub async fn bounded(mut request: Request, time_limit: Duration) -> poem::Result<Request> {
     let body = read(&mut request, time_limit).await?;
+    request.set_data(BodyHash(Sha256::digest(&body).into()));
     request.set_body(body);
     Ok(request)
 }

@@ -1,37 +1,96 @@
 //! `/api/calls/`: what became of calls, read-only.
 
+mod excerpts;
+mod export;
+mod filter;
+mod formats;
+mod list;
+mod recording;
+mod rerun;
+mod search;
+mod timeline;
 mod view;
+pub mod words;
 
-use std::collections::HashMap;
-
-use poem::Request;
+use poem::http::header::CACHE_CONTROL;
 use poem::web::Data;
-use poem_openapi::param::{Path, Query};
-use poem_openapi::payload::Json;
-use poem_openapi::{OpenApi, Tags};
+use poem::{Endpoint, IntoResponse, Request, Response};
+use poem_openapi::OpenApi;
+use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::payload::{Json, PlainText, Response as Answer};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::auth::Key;
-use super::cursor::Cursor;
+use super::idempotency::Interruption;
+use super::json_body::JsonBody;
+use super::openapi::Group;
 use super::problem::Problem;
 use super::query;
 use super::schema::Timestamp;
-use crate::model::{CallId, CallState, Scope};
-use crate::queue;
-use crate::store::calls::{CallFilter, CallRow};
-use crate::store::summaries::AnalysisBrief;
-use crate::store::{self};
-use view::{Call, CallItem, CallPage, Transcript};
+use crate::model::{CallBounds, CallId, CallState, Direction, Scope, Sentiment};
+use crate::pipeline::rerun::Telling;
+use crate::providers::recordings::Recordings;
+use crate::queue::{self, Waker};
+use crate::store;
+use crate::store::calls::CallRow;
+pub use export::CallsExport;
+use filter::Wanted;
+use formats::{TranscriptAnswer, TranscriptContent, TranscriptView};
+use list::Asked;
+pub use recording::Links;
+use recording::{Audio, RecordingLink};
+use rerun::{RerunAnswer, RerunOrder};
+use timeline::Timeline;
+use view::{Call, CallPage};
+use words::{Format, Sort};
 
-/// Parameters of the list.
-const LIST: &[&str] = &["state", "external_id", "from", "to", "limit", "cursor"];
+/// Parameters that choose and order calls.
+const FILTERS: [&str; 14] = [
+    "state",
+    "direction",
+    "external_id",
+    "from",
+    "to",
+    "caller",
+    "called",
+    "sentiment",
+    "urgency_at_least",
+    "topic",
+    "has_open_actions",
+    "missed",
+    "q",
+    "sort",
+];
 
-/// Groups of operations in the document.
-#[derive(Tags)]
-enum Group {
-    /// Finished telephone calls and what was made of them.
-    Calls,
+/// What the operations need beside the database.
+#[derive(Clone)]
+pub struct Means {
+    /// To wake workers when there is something to do.
+    pub waker: Waker,
+    /// Where messages about calls go, and when.
+    pub telling: Telling,
+    /// Where recordings are.
+    pub recordings: Recordings,
+    /// Signs links to them.
+    pub links: Links,
+}
+
+/// What a signed link leads to: no operation of the API, because it takes no key.
+pub struct LinkedRecording {
+    /// Database.
+    pub db: PgPool,
+    /// Recordings and links.
+    pub means: Means,
+}
+
+impl Endpoint for LinkedRecording {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let id = request.raw_path_param("id").and_then(|id| id.parse().ok()).ok_or_else(Problem::not_found)?;
+        Ok(recording::play_link(&self.db, &self.means, &request, id).await?.into_response())
+    }
 }
 
 /// The operations on calls.
@@ -45,8 +104,10 @@ fn default_limit() -> i64 {
 impl CallsApi {
     /// List calls
     ///
-    /// Newest first, by the start of the call, or by its arrival where the start is not known. Follow `next_cursor`
-    /// with the same filters until it is null. Needs the scope `calls:read`.
+    /// The newest first unless `sort` says otherwise: by the start of the call, or by its arrival where the start is not
+    /// known. All filters must fit. Follow `next_cursor` with the same parameters until it is null; calls that come in
+    /// meanwhile move nothing. With `q` the list has the calls that speak of something, those first that fit best. Needs
+    /// the scope `calls:read`; what was said is looked through with `transcripts:read` only.
     #[oai(path = "/", method = "get", operation_id = "listCalls")]
     #[expect(clippy::too_many_arguments, reason = "one for each parameter of the operation")]
     async fn list(
@@ -56,12 +117,35 @@ impl CallsApi {
         db: Data<&PgPool>,
         /// Only calls in this state.
         state: Query<Option<CallState>>,
+        /// Only calls in this direction.
+        direction: Query<Option<Direction>>,
         /// Only the call with this id of its sender.
         external_id: Query<Option<String>>,
         /// Only calls that started at this time or later; a day counts from its midnight in UTC.
         from: Query<Option<Timestamp>>,
         /// Only calls that started before this time.
         to: Query<Option<Timestamp>>,
+        /// Only calls whose caller's number begins so, in any notation, with its country: `+1 555`.
+        caller: Query<Option<String>>,
+        /// Only calls whose called number begins so.
+        called: Query<Option<String>>,
+        /// Only calls in which the customer was in this mood.
+        sentiment: Query<Option<Sentiment>>,
+        /// Only calls of this urgency or a higher one, 1 to 5.
+        #[oai(validator(minimum(value = "1"), maximum(value = "5")))]
+        urgency_at_least: Query<Option<i16>>,
+        /// Only calls with this topic.
+        topic: Query<Option<String>>,
+        /// Only calls with something still to be done, or only those with nothing.
+        has_open_actions: Query<Option<bool>>,
+        /// Only inbound calls that nobody answered (of duration 0), or only the others.
+        missed: Query<Option<bool>>,
+        /// Only calls that speak of this: words, "phrases", or, -without, and numbers in any notation. Looks through
+        /// summaries, topics, names, numbers and transcripts. (Of a transcript of more than 16,000 words, phrases are
+        /// found in the first 16,000.)
+        q: Query<Option<String>>,
+        /// The order: `newest`, `oldest`, `longest` or `most_urgent`; with `q` it is `relevance` or `newest`.
+        sort: Query<Option<Sort>>,
         /// Most calls of a page.
         #[oai(default = "default_limit", validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<i64>,
@@ -69,21 +153,37 @@ impl CallsApi {
         cursor: Query<Option<String>>,
     ) -> Result<Json<CallPage>, Problem> {
         key.require(Scope::CallsRead)?;
-        query::only(request, LIST)?;
-        if let (Some(from), Some(to)) = (&from.0, &to.0)
-            && from.0 > to.0
-        {
-            return Err(Problem::bad_parameter("to", "a time that is not before `from`"));
-        }
-        let filter = CallFilter {
-            state: state.map(|state| state.as_str().to_owned()),
+        query::only(request, &[&FILTERS[..], &["limit", "cursor"][..]].concat())?;
+        let wanted = Wanted {
+            state: state.0,
+            direction: direction.0,
             external_id: external_id.0,
-            from: from.map(|time| time.0),
-            to: to.map(|time| time.0),
-            after: None,
-            limit: limit.0,
+            from: from.0,
+            to: to.0,
+            caller: caller.0,
+            called: called.0,
+            sentiment: sentiment.0,
+            urgency_at_least: urgency_at_least.0,
+            topic: topic.0,
+            has_open_actions: has_open_actions.0,
+            missed: missed.0,
+            q: q.0,
+            sort: sort.0,
         };
-        page(&db, filter, cursor.0.as_deref()).await.map(Json)
+        let asked = Asked {
+            bounds: key.bounds(),
+            spoken: key.require(Scope::TranscriptsRead).is_ok(),
+            limit: limit.0 as usize,
+            cursor: cursor.0,
+            choice: query::choice(request),
+        };
+        let page = list::page(&db, wanted.read()?, &asked).await?;
+        let quoted = page.items.iter().filter(|item| item.quotes_transcript()).count() as i64;
+        if quoted > 0 {
+            let object = format!("excerpts of {quoted} calls");
+            store::audit::note(&db, &key.actor(request), "transcripts.search", &object, quoted).await?;
+        }
+        Ok(Json(page))
     }
 
     /// Get a call
@@ -101,22 +201,19 @@ impl CallsApi {
     ) -> Result<Json<Call>, Problem> {
         key.require(Scope::CallsRead)?;
         query::only(request, &[])?;
-        let call = find(&db, id.0).await?;
+        let call = find(&db, id.0, key.bounds()).await?;
         let id = CallId(call.id);
-        let analysis = store::summaries::analysis(&db, id).await?;
-        let action_items = match &analysis {
-            Some(analysis) => store::summaries::action_items(&db, id, analysis.run).await?,
-            None => Vec::new(),
-        };
+        let versions = store::summaries::versions(&db, id).await?;
+        let action_items = store::summaries::action_items(&db, id).await?;
         let deliveries = store::deliveries::of_call(&db, id).await?;
         let cost = queue::costs_of_calls(&db, &[id.0]).await?.remove(&id.0).unwrap_or_default();
-        Call::new(call, analysis, action_items, deliveries, cost).map(Json)
+        Call::new(call, versions, action_items, deliveries, cost).map(Json)
     }
 
     /// Get the transcript of a call
     ///
-    /// Answers 404 with the code `no_transcript` and the reason while there is none. Needs the scope
-    /// `transcripts:read`.
+    /// As JSON, text or subtitles, as `format` or else `Accept` says. Answers 404 with the code `no_transcript` and the
+    /// reason while there is none. Needs the scope `transcripts:read`; each look is written down.
     #[oai(path = "/:id/transcript", method = "get", operation_id = "getTranscript")]
     async fn transcript(
         &self,
@@ -125,51 +222,115 @@ impl CallsApi {
         db: Data<&PgPool>,
         /// Our id of the call.
         id: Path<Uuid>,
-    ) -> Result<Json<Transcript>, Problem> {
+        /// In place of `Accept`.
+        format: Query<Option<Format>>,
+    ) -> Result<TranscriptAnswer, Problem> {
         key.require(Scope::TranscriptsRead)?;
-        query::only(request, &[])?;
-        let call = find(&db, id.0).await?;
+        query::only(request, &["format"])?;
+        let call = find(&db, id.0, key.bounds()).await?;
         let transcript = store::summaries::transcript(&db, CallId(call.id)).await?;
         let transcript = transcript.ok_or_else(|| Problem::no_transcript(why_no_transcript(&call)))?;
-        Ok(Json(Transcript::new(call.id, transcript)))
+        store::audit::note(&db, &key.actor(request), "transcripts.view", &format!("call {}", call.id), 1).await?;
+        let content = match format.0.unwrap_or_else(|| formats::accepted(request)) {
+            Format::Json => {
+                let cited = store::summaries::cited(&db, CallId(call.id)).await?;
+                TranscriptContent::Json(Json(TranscriptView::new(call.id, transcript, &cited.into_iter().collect())))
+            }
+            Format::Txt => TranscriptContent::Text(PlainText(formats::text(&transcript))),
+            Format::Srt => TranscriptContent::Srt(PlainText(formats::srt(&transcript))),
+            Format::Vtt => TranscriptContent::Vtt(PlainText(formats::vtt(&transcript))),
+        };
+        Ok(TranscriptAnswer::Ok(content, "Accept".to_owned()))
+    }
+
+    /// Get the timeline of a call
+    ///
+    /// All that happened to the call, in order: what came in, every attempt of every step, every message, every act of a
+    /// person or program; and what is still to come. Needs the scope `calls:read`.
+    #[oai(path = "/:id/timeline", method = "get", operation_id = "getTimeline")]
+    async fn timeline(
+        &self,
+        key: Key,
+        request: &Request,
+        db: Data<&PgPool>,
+        /// Our id of the call.
+        id: Path<Uuid>,
+    ) -> Result<Json<Timeline>, Problem> {
+        key.require(Scope::CallsRead)?;
+        query::only(request, &[])?;
+        let call = find(&db, id.0, key.bounds()).await?;
+        timeline::load(&db, &call).await.map(Json)
+    }
+
+    /// Get the recording of a call
+    ///
+    /// Whole, or the part that `Range` names. Answers 404 with the code `no_recording` and the reason when there is none.
+    /// Needs the scope `recordings:read`; each access is written down.
+    #[oai(path = "/:id/recording", method = "get", operation_id = "getRecording")]
+    async fn recording(
+        &self,
+        key: Key,
+        request: &Request,
+        db: Data<&PgPool>,
+        means: Data<&Means>,
+        /// Our id of the call.
+        id: Path<Uuid>,
+        /// One part: `bytes=0-1023`.
+        #[oai(name = "Range")]
+        _range: Header<Option<String>>,
+    ) -> Result<Audio, Problem> {
+        key.require(Scope::RecordingsRead)?;
+        query::only(request, &[])?;
+        let call = find(&db, id.0, key.bounds()).await?;
+        recording::play(&db, &means, request, &call, &key.actor(request)).await
+    }
+
+    /// Make a link to the recording of a call
+    ///
+    /// For players that cannot send a key: whoever has the link may hear the recording, for five minutes. Needs the scope
+    /// `recordings:read`.
+    #[oai(path = "/:id/recording/link", method = "get", operation_id = "getRecordingLink")]
+    async fn recording_link(
+        &self,
+        key: Key,
+        request: &Request,
+        db: Data<&PgPool>,
+        means: Data<&Means>,
+        /// Our id of the call.
+        id: Path<Uuid>,
+    ) -> Result<Answer<Json<RecordingLink>>, Problem> {
+        key.require(Scope::RecordingsRead)?;
+        query::only(request, &[])?;
+        let call = find(&db, id.0, key.bounds()).await?;
+        // It is a right by itself.
+        Ok(Answer::new(Json(means.links.make(call.id, key.prefix()))).header(CACHE_CONTROL, "no-store"))
+    }
+
+    /// Run a call again
+    ///
+    /// From a step on; the results of earlier runs are kept. `dry_run` says what it would do and where messages would go.
+    /// Send an `Idempotency-Key`, so that a request that comes again does not run the call again. Needs the scope
+    /// `jobs:operate`.
+    #[oai(path = "/:id/rerun", method = "post", operation_id = "rerunCall")]
+    async fn rerun(
+        &self,
+        key: Key,
+        request: &Request,
+        db: Data<&PgPool>,
+        means: Data<&Means>,
+        /// Our id of the call.
+        id: Path<Uuid>,
+        order: JsonBody<RerunOrder>,
+    ) -> Result<RerunAnswer, Interruption> {
+        key.require(Scope::JobsOperate)?;
+        query::only(request, &[])?;
+        let call = find(&db, id.0, key.bounds()).await?;
+        rerun::carry_out(&db, &means, &key, request, &call, order.0).await
     }
 }
 
-async fn find(db: &PgPool, id: Uuid) -> Result<CallRow, Problem> {
-    store::calls::get(db, CallId(id)).await?.ok_or_else(Problem::call_not_found)
-}
-
-/// Three queries, however long the page.
-async fn page(db: &PgPool, mut filter: CallFilter, cursor: Option<&str>) -> Result<CallPage, Problem> {
-    let time = |time: Option<_>| time.map(|time| Timestamp(time).text());
-    let (from, to) = (time(filter.from), time(filter.to));
-    let bound = [filter.state.clone(), filter.external_id.clone(), from, to];
-    let bound = bound.each_ref().map(Option::as_deref);
-    if let Some(text) = cursor {
-        let cursor = Cursor::decode(text, &bound).ok_or_else(Problem::bad_cursor)?;
-        filter.after = Some((cursor.at, cursor.id));
-    }
-    let limit = filter.limit as usize;
-    // One more than asked for tells whether there is a next page.
-    filter.limit += 1;
-    let mut calls = store::calls::list(db, &filter).await?;
-    let is_last = calls.len() <= limit;
-    calls.truncate(limit);
-    let last = calls.last().filter(|_| !is_last);
-    let next_cursor = last.map(|call| Cursor { at: call.occurred_at, id: call.id }.encode(&bound));
-
-    let ids: Vec<Uuid> = calls.iter().map(|call| call.id).collect();
-    let briefs = store::summaries::briefs(db, &ids).await?;
-    let mut briefs: HashMap<Uuid, AnalysisBrief> = briefs.into_iter().map(|brief| (brief.call_id, brief)).collect();
-    let mut costs = queue::costs_of_calls(db, &ids).await?;
-    let items: Result<_, _> = calls
-        .into_iter()
-        .map(|call| {
-            let (brief, cost) = (briefs.remove(&call.id), costs.remove(&call.id).unwrap_or_default());
-            CallItem::new(call, brief, cost)
-        })
-        .collect();
-    Ok(CallPage { items: items?, next_cursor: next_cursor.into() })
+async fn find(db: &PgPool, id: Uuid, bounds: &CallBounds) -> Result<CallRow, Problem> {
+    store::calls::get_within(db, CallId(id), bounds).await?.ok_or_else(Problem::call_not_found)
 }
 
 fn why_no_transcript(call: &CallRow) -> String {

@@ -3,14 +3,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// Changes when the meaning of the bytes does.
 const VERSION: u8 = 1;
 const FILTERS: usize = 8;
-const LENGTH: usize = 1 + FILTERS + 8 + 16;
 
 /// The last item of a page: its place in the list's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,26 +21,53 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// Bytes of a place.
+    pub const PLACE: usize = 8 + 16;
+
     /// Text for the client. `filters` are the values of all parameters that choose items, in a fixed order.
     pub fn encode(self, filters: &[Option<&str>]) -> String {
-        let mut bytes = vec![VERSION];
-        bytes.extend(digest(filters));
-        bytes.extend(self.at.timestamp_micros().to_be_bytes());
-        bytes.extend(self.id.as_bytes());
-        URL_SAFE_NO_PAD.encode(bytes)
+        seal(&self.place(), filters)
     }
 
     /// Reads what [`Cursor::encode`] wrote for the same filters; `None` for anything else.
     pub fn decode(text: &str, filters: &[Option<&str>]) -> Option<Self> {
-        let bytes: [u8; LENGTH] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
-        let (head, place) = bytes.split_at(1 + FILTERS);
-        if head[0] != VERSION || head[1..] != digest(filters) {
-            return None;
-        }
+        Self::of_place(open::<{ Self::PLACE }>(text, filters)?)
+    }
+
+    /// As bytes, for cursors of lists that are ordered by more.
+    pub fn place(self) -> [u8; Self::PLACE] {
+        let mut place = [0; Self::PLACE];
+        place[..8].copy_from_slice(&self.at.timestamp_micros().to_be_bytes());
+        place[8..].copy_from_slice(self.id.as_bytes());
+        place
+    }
+
+    /// Reads [`Cursor::place`].
+    pub fn of_place(place: [u8; Self::PLACE]) -> Option<Self> {
         let (micros, id) = place.split_first_chunk()?;
+        // Whoever makes one up cannot ask for a time that the database does not know.
         let at = DateTime::from_timestamp_micros(i64::from_be_bytes(*micros))?;
+        let at = Some(at).filter(|at| (1..=9999).contains(&at.year()))?;
         Some(Self { at, id: Uuid::from_slice(id).ok()? })
     }
+}
+
+/// Text for the client: a place in a list, bound to the list's filters.
+pub fn seal(place: &[u8], filters: &[Option<&str>]) -> String {
+    let mut bytes = vec![VERSION];
+    bytes.extend(digest(filters));
+    bytes.extend(place);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Reads what [`seal`] wrote for the same filters; `None` for anything else.
+pub fn open<const LENGTH: usize>(text: &str, filters: &[Option<&str>]) -> Option<[u8; LENGTH]> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    let (head, place) = bytes.split_at_checked(1 + FILTERS)?;
+    if head[0] != VERSION || head[1..] != digest(filters) {
+        return None;
+    }
+    place.try_into().ok()
 }
 
 fn digest(filters: &[Option<&str>]) -> [u8; FILTERS] {
@@ -77,9 +103,17 @@ mod tests {
     }
 
     #[test]
+    fn times_that_no_row_has_are_no_places() {
+        for at in ["-9999-01-01T00:00:00Z", "+262000-01-01T00:00:00Z"] {
+            let made_up = Cursor { at: at.parse().unwrap(), ..cursor() };
+            assert_eq!(Cursor::decode(&made_up.encode(&[]), &[]), None, "{at}");
+        }
+    }
+
+    #[test]
     fn other_texts_are_no_cursors() {
         let text = cursor().encode(&[]);
-        let other_version = URL_SAFE_NO_PAD.encode([9; LENGTH]);
+        let other_version = URL_SAFE_NO_PAD.encode([9; 1 + FILTERS + Cursor::PLACE]);
         for wrong in ["", "abc", "ä", "%%%", &text[1..], &format!("{text}AAAA"), &format!("{text}="), &other_version] {
             assert_eq!(Cursor::decode(wrong, &[]), None, "{wrong}");
         }

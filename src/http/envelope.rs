@@ -6,20 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use poem::http::{HeaderName, HeaderValue, header};
+use hyper::body::Body as _;
+use poem::http::{HeaderName, HeaderValue, Method, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
 use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 use uuid::Uuid;
 
 use super::problem::{self, Problem};
+use super::words;
 
 /// Longest time for an answer, its request's body included.
 const HANDLER_LIMIT: Duration = Duration::from_secs(30);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 64;
-/// Paths are the sender's; the log has no use for more of one.
-const MAX_LOGGED_PATH: usize = 200;
 
 /// Names a request in the log and in problems.
 #[derive(Debug, Clone)]
@@ -32,8 +32,13 @@ impl RequestId {
         let given = request.header(REQUEST_ID).filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len()));
         match given.filter(|id| id.bytes().all(plain)) {
             Some(id) => Self(id.to_owned()),
-            None => Self(Uuid::now_v7().to_string()),
+            None => Self::fresh(),
         }
+    }
+
+    /// One that nobody has used.
+    pub fn fresh() -> Self {
+        Self(Uuid::now_v7().to_string())
     }
 
     #[cfg(test)]
@@ -49,11 +54,27 @@ impl fmt::Display for RequestId {
 }
 
 /// Answers a request in any case: errors, panics and what takes too long become problems.
-pub async fn envelope<E: Endpoint>(routes: Arc<E>, request: Request) -> poem::Result<Response> {
+pub async fn envelope<E: Endpoint>(routes: Arc<E>, mut request: Request) -> poem::Result<Response> {
     let request_id = RequestId::of(&request);
-    let path: String = request.uri().path().chars().take(MAX_LOGGED_PATH).collect();
+    // For whoever writes it down (`super::auth::Key::actor`).
+    request.set_data(request_id.clone());
+    let is_head = *request.method() == Method::HEAD;
+    let path = words::told(request.uri().path());
     let span = tracing::info_span!("request", %request_id, method = %request.method(), path);
-    Ok(answer(routes, request, request_id, HANDLER_LIMIT).instrument(span).await)
+    if is_head {
+        request.set_method(Method::GET);
+    }
+    let response = answer(routes, request, request_id, HANDLER_LIMIT).instrument(span).await;
+    Ok(if is_head { without_body(response) } else { response })
+}
+
+/// What HEAD gets: the headers of a GET (RFC 9110, section 9.3.2).
+fn without_body(mut response: Response) -> Response {
+    let body = hyper::Response::from(Response::builder().body(response.take_body())).into_body();
+    if let Some(length) = body.size_hint().exact().filter(|length| *length > 0) {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
+    response
 }
 
 async fn answer<E: Endpoint>(routes: Arc<E>, request: Request, request_id: RequestId, limit: Duration) -> Response {

@@ -4,31 +4,52 @@
 //! |---|---|
 //! | `POST /webhooks/goto/call-ended` | [`webhook`]: signed bodies come in |
 //! | `GET /webhooks/health`, `/health`, `/health/live`, `/health/ready` | [`health`] |
-//! | `GET /api/calls/...` | [`calls`], behind API keys ([`auth`]) |
-//! | `GET /openapi.json` | [`openapi`] |
+//! | `/api/calls/...` | [`calls`], behind API keys ([`auth`]), as all that follows |
+//! | `GET /recordings/ID` | [`calls`]: what a signed link leads to |
+//! | `/api/keys/...` | [`keys`] |
+//! | `/api/actions/...`, `/api/actions.csv` | [`actions`] |
+//! | `GET /api/kpi/...` | [`kpi`] |
+//! | `GET /api/events` | [`events`] |
+//! | `GET /openapi.json`, `/docs`, `/redoc` | [`docs`]: the document ([`openapi`]) and pages that show it |
 //!
-//! Doors are thin: a handler parses, authorises, calls once and answers. Whatever goes wrong becomes a [`problem`] in the
+//! Doors are thin: a handler parses, authorises, calls once and answers. What all of the API does alike is [`conventions`]. Whatever goes wrong becomes a [`problem`] in the
 //! [`envelope`], which is around every request. [`server`] lets clients in, [`throttle`] those with keys.
 
+pub mod actions;
 pub mod auth;
 pub mod body;
 pub mod calls;
+mod compression;
+pub mod conventions;
+mod cors;
+pub mod csv;
 pub mod cursor;
+mod docs;
 pub mod envelope;
+mod etag;
+pub mod events;
+mod export;
 pub mod health;
+pub mod idempotency;
+pub mod json_body;
+pub mod keys;
+pub mod kpi;
 pub mod openapi;
+pub mod precondition;
 pub mod problem;
 pub mod query;
 pub mod schema;
+mod seats;
 pub mod server;
 pub mod signature;
 pub mod tally;
 pub mod throttle;
 pub mod webhook;
+mod words;
 
 use std::sync::Arc;
 
-use poem::endpoint::make_sync;
+use poem::endpoint::{make, make_sync};
 use poem::error::MethodNotAllowedError;
 use poem::http::Uri;
 use poem::http::uri::PathAndQuery;
@@ -36,7 +57,11 @@ use poem::{Endpoint, EndpointExt, Request, Response, Route, RouteMethod, get, po
 use secrecy::SecretString;
 use sqlx::PgPool;
 
+use crate::model::Days;
 use crate::pipeline::intake::Intake;
+use conventions::conventions;
+use cors::{cors, preflight};
+use openapi::{Api, Paths};
 use problem::Problem;
 pub use server::{Limits, serve};
 use throttle::Throttle;
@@ -54,30 +79,46 @@ pub struct Doors {
     pub parts: health::Parts,
     /// What a client may use up.
     pub limits: Limits,
+    /// What the operations on calls need.
+    pub calls: calls::Means,
+    /// The days of the numbers.
+    pub days: Days,
 }
 
 /// THE route table.
 pub fn routes(doors: Doors) -> impl Endpoint + 'static {
-    let Doors { db, intake, secrets, parts, limits } = doors;
+    let Doors { db, intake, secrets, parts, limits, calls, days } = doors;
     let call_ended = webhook::CallEnded { intake, secrets, body_limit: limits.body };
     let throttle = Arc::new(Throttle::new(&limits.visitors));
-    let api =
-        openapi::service().data(db.clone()).data(throttle).before(move |request| body::bounded(request, limits.body));
-    let document = openapi::document();
+    let (paths, origins) = (Arc::new(Paths::of::<Api>()), Arc::<[String]>::from(limits.visitors.cors_origins.clone()));
+    let (for_document, for_all) = (origins.clone(), origins.clone());
+    let recording = calls::LinkedRecording { db: db.clone(), means: calls.clone() };
+    let api = openapi::service()
+        .data(calls)
+        .data(db.clone())
+        .data(throttle)
+        .data(days)
+        .around(move |api, request| conventions(api, request, paths.clone(), limits.body))
+        .around(move |api, request| preflight(api, request, origins.clone()));
     Route::new()
         .at("/webhooks/goto/call-ended", allow("POST", post(call_ended)))
         .at("/webhooks/health", allow("GET, HEAD", get(make_sync(|_| health::fine()))))
         .at("/health", allow("GET, HEAD", get(health::Health { db: db.clone(), parts })))
         .at("/health/live", allow("GET, HEAD", get(make_sync(|_| health::fine()))))
         .at("/health/ready", allow("GET, HEAD", get(health::Ready(db))))
-        .at("/openapi.json", allow("GET, HEAD", get(make_sync(move |_| json(&document)))))
+        .at(
+            "/openapi.json",
+            allow("GET, HEAD", get(make(docs::document)))
+                .around(move |page, request| preflight(page, request, for_document.clone())),
+        )
+        .at("/docs", allow("GET, HEAD", get(make(docs::swagger_ui))))
+        .at("/redoc", allow("GET, HEAD", get(make(docs::redoc))))
+        .at("/recordings/:id", allow("GET, HEAD", get(recording)))
         .nest_no_strip("/api", api)
         .before(without_slash)
+        .before(of_bearable_length)
         .around(envelope::envelope)
-}
-
-fn json(text: &str) -> Response {
-    Response::builder().content_type("application/json").body(text.to_owned())
+        .around(move |routes, request| cors(routes, request, for_all.clone()))
 }
 
 /// Names the methods that a route answers to, as an answer 405 must (RFC 9110, section 15.5.6).
@@ -86,6 +127,15 @@ fn allow(methods: &'static str, route: RouteMethod) -> impl Endpoint<Output = Re
         let named = |_| Problem::method_not_allowed(methods).into();
         answer.map_err(|error| error.downcast::<MethodNotAllowedError>().map_or_else(|other| other, named))
     })
+}
+
+/// Most bytes of an address: browsers and proxies bear no longer ones (RFC 9110, section 4.1).
+const LONGEST_URI: usize = 8_000;
+
+async fn of_bearable_length(request: Request) -> poem::Result<Request> {
+    let uri = request.uri();
+    let length = uri.path().len() + uri.query().map_or(0, str::len);
+    if length > LONGEST_URI { Err(Problem::uri_too_long(LONGEST_URI).into()) } else { Ok(request) }
 }
 
 /// Paths answer with and without a slash at their end: the routes above have none.

@@ -1,14 +1,17 @@
 //! Types of the API that poem-openapi does not have: words, times that end in `Z`, and values that may be null.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 
-use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, SecondsFormat, Utc};
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
 use serde_json::Value;
 
+use super::calls::words::{FirstStep, Format, Happened, Part, Sort};
+use super::problem::Problem;
 use crate::model::time::parse_iso8601;
-use crate::model::{CallState, DeliveryState, Direction, RecordingState, Sentiment, Speaker, Timing};
+use crate::model::{CallState, DeliveryState, Direction, RecordingState, Scope, Sentiment, Speaker, Timing};
 use crate::text_enum;
 
 text_enum!(
@@ -18,6 +21,48 @@ text_enum!(
         Open = "open",
         /// Done.
         Done = "done",
+    }
+);
+
+text_enum!(
+    /// Whether an API key is good.
+    KeyState {
+        /// It is.
+        Valid = "valid",
+        /// It has ended by itself.
+        Expired = "expired",
+        /// Somebody has ended it.
+        Revoked = "revoked",
+    }
+);
+
+text_enum!(
+    /// What an event is about.
+    EventKind {
+        /// The stream has begun, or goes on where it had broken off.
+        Ready = "ready",
+        /// The stream begins anew: what has changed since the last event is not known any more.
+        Reset = "reset",
+        /// A call: a new one, or one with another state, a transcript, an analysis.
+        Call = "call",
+        /// A job: it has ended, or goes back to wait.
+        Job = "job",
+        /// An action item that a person has changed.
+        Action = "action",
+    }
+);
+
+text_enum!(
+    /// A stretch of days that ends with today, or is yesterday.
+    Period {
+        /// Since midnight.
+        Today = "today",
+        /// The day before.
+        Yesterday = "yesterday",
+        /// Today and the six days before.
+        SevenDays = "7d",
+        /// Today and the 29 days before.
+        ThirtyDays = "30d",
     }
 );
 
@@ -76,7 +121,33 @@ macro_rules! words {
     )+ };
 }
 
-words!(ActionState, CallState, DeliveryState, Direction, RecordingState, Sentiment, Speaker, Timing);
+words!(
+    ActionState,
+    CallState,
+    DeliveryState,
+    Direction,
+    EventKind,
+    FirstStep,
+    Format,
+    Happened,
+    KeyState,
+    Part,
+    Period,
+    RecordingState,
+    Scope,
+    Sentiment,
+    Sort,
+    Speaker,
+    Timing
+);
+
+/// A word of a row. The database checks these columns, so another word is our mistake.
+pub fn word<T: FromStr<Err = String>>(text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|error| {
+        tracing::error!(error, "A row holds a word that this program does not know. Is the program older than it?");
+        Problem::internal()
+    })
+}
 
 /// In bodies they are the same texts as in parameters.
 fn text<T: ParseFromParameter>(value: Option<Value>) -> ParseResult<T> {
@@ -94,6 +165,12 @@ impl Timestamp {
     /// As it is written.
     pub fn text(self) -> String {
         self.0.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+    }
+}
+
+impl From<DateTime<Utc>> for Timestamp {
+    fn from(time: DateTime<Utc>) -> Self {
+        Self(time)
     }
 }
 
@@ -127,10 +204,49 @@ impl ParseFromParameter for Timestamp {
     }
 }
 
+/// A day of the calendar, `2026-01-05`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Day(pub NaiveDate);
+
+impl Type for Day {
+    plain_type!(Day, "day");
+
+    fn schema_ref() -> MetaSchemaRef {
+        MetaSchemaRef::Inline(Box::new(MetaSchema::new_with_format("string", "date")))
+    }
+}
+
+impl ToJSON for Day {
+    fn to_json(&self) -> Option<Value> {
+        Some(self.0.to_string().into())
+    }
+}
+
+impl ParseFromJSON for Day {
+    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+        text(value)
+    }
+}
+
+impl ParseFromParameter for Day {
+    fn parse_from_parameter(value: &str) -> ParseResult<Self> {
+        // Clocks of zones are known since 1970, and times have years of four digits.
+        let known = value.parse::<NaiveDate>().ok().filter(|day| (1970..9999).contains(&day.year()));
+        known.map(Self).ok_or_else(|| ParseError::custom("a day such as 2026-01-05"))
+    }
+}
+
 /// A value that is always there and may be null. poem-openapi's `Option` says that it may be missing, and generated
 /// clients then stumble over the null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nullable<T>(pub Option<T>);
+
+impl<T> Nullable<T> {
+    /// Of a row that may lack it.
+    pub fn of<S: Into<T>>(value: Option<S>) -> Self {
+        Self(value.map(Into::into))
+    }
+}
 
 impl<T> From<Option<T>> for Nullable<T> {
     fn from(value: Option<T>) -> Self {
@@ -204,6 +320,18 @@ mod tests {
     fn times_as_parameters(#[case] text: &str, #[case] expected: Option<&str>) {
         let seen = Timestamp::parse_from_parameter(text).ok().map(Timestamp::text);
         assert_eq!(seen.as_deref(), expected);
+    }
+
+    #[rstest]
+    #[case("2024-02-29", true)]
+    #[case("2026-02-29", false)]
+    #[case("2026-02-30", false)]
+    #[case("1969-12-31", false)]
+    #[case("9999-01-01", false)]
+    #[case("2026-01-05T00:00:00Z", false)]
+    #[case("today", false)]
+    fn days_as_parameters(#[case] text: &str, #[case] is_known: bool) {
+        assert_eq!(Day::parse_from_parameter(text).is_ok(), is_known);
     }
 
     #[test]

@@ -18,6 +18,24 @@ const FIRST_BAR: Duration = Duration::from_secs(5);
 const LONGEST_BAR: Duration = Duration::from_mins(10);
 /// So many addresses, and so many keys, are remembered: about 2 MB.
 const REMEMBERED: usize = 10_000;
+/// So much of its pace a key may use at once, but at least two requests.
+const RESERVE: Duration = Duration::from_secs(2);
+
+/// What a key may still do, as the headers `RateLimit` and `RateLimit-Policy` tell it
+/// (draft-ietf-httpapi-ratelimit-headers-10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Requests in a window.
+    pub limit: u64,
+    /// The window.
+    pub window: Duration,
+    /// Requests that are left now.
+    pub remaining: u64,
+    /// After which all are there again, if none comes meanwhile.
+    pub reset: Duration,
+    /// How long this request has to wait; `None` if it may pass.
+    pub wait: Option<Duration>,
+}
 
 /// Remembers wrong keys and the pace of right ones.
 pub struct Throttle {
@@ -50,11 +68,11 @@ impl Throttle {
         self.failed_at(client, Instant::now());
     }
 
-    /// Counts a request with the key of this prefix. How long it has to wait; `None` if it may pass.
+    /// Counts a request with the key of this prefix, and says what is left.
     ///
     /// By key and address: whoever has seen the prefix of another's key cannot use up its share.
-    pub fn wait(&self, client: IpAddr, prefix: &str) -> Option<Duration> {
-        self.wait_at(client, prefix, Instant::now())
+    pub fn spend(&self, client: IpAddr, prefix: &str) -> Quota {
+        self.spend_at(client, prefix, Instant::now())
     }
 
     fn bar_at(&self, client: IpAddr, now: Instant) -> Option<Duration> {
@@ -73,19 +91,22 @@ impl Throttle {
         });
     }
 
-    fn wait_at(&self, client: IpAddr, prefix: &str, now: Instant) -> Option<Duration> {
-        // Two seconds' worth may come at once, but at least two requests.
-        let burst = Duration::from_secs(2).max(self.interval * 2);
+    fn spend_at(&self, client: IpAddr, prefix: &str, now: Instant) -> Quota {
+        let window = RESERVE.max(self.interval * 2);
+        let limit = (window.as_nanos() / self.interval.as_nanos()) as u64;
         let key = (neighbourhood(client), prefix.to_owned());
-        self.paid.with(key, Some(now), now, |paid| {
+        let spent = self.paid.with(key, Some(now), now, |paid| {
             let next = (*paid).max(now) + self.interval;
-            let early = next.saturating_duration_since(now + burst);
+            let early = next.saturating_duration_since(now + window);
             if early.is_zero() {
                 *paid = next;
-                return None;
             }
-            Some(early)
-        })?
+            (paid.saturating_duration_since(now), early)
+        });
+        // Nothing is held against whom there is no room to remember.
+        let (reset, early) = spent.unwrap_or_default();
+        let remaining = (window.saturating_sub(reset).as_nanos() / self.interval.as_nanos()) as u64;
+        Quota { limit, window, remaining, reset, wait: Some(early).filter(|early| !early.is_zero()) }
     }
 }
 
@@ -189,13 +210,15 @@ mod tests {
     #[test]
     fn a_key_has_a_pace_and_a_reserve() {
         let (throttle, now) = (throttle(1, 10), Instant::now());
-        let passed = (0..100).filter(|_| throttle.wait_at(address(1), "key", now).is_none()).count();
+        let passed = (0..100).filter(|_| throttle.spend_at(address(1), "key", now).wait.is_none()).count();
         assert_eq!(passed, 20);
-        assert_eq!(throttle.wait_at(address(1), "key", now), Some(SECOND / 10));
-        assert_eq!(throttle.wait_at(address(1), "other", now), None);
-        assert_eq!(throttle.wait_at(address(2), "key", now), None);
+        let used_up = Quota { limit: 20, window: SECOND * 2, remaining: 0, reset: SECOND * 2, wait: Some(SECOND / 10) };
+        assert_eq!(throttle.spend_at(address(1), "key", now), used_up);
+        let fresh = Quota { remaining: 19, reset: SECOND / 10, wait: None, ..used_up };
+        assert_eq!(throttle.spend_at(address(1), "other", now), fresh);
+        assert_eq!(throttle.spend_at(address(2), "key", now), fresh);
         let later = now + SECOND;
-        let passed = (0..100).filter(|_| throttle.wait_at(address(1), "key", later).is_none()).count();
+        let passed = (0..100).filter(|_| throttle.spend_at(address(1), "key", later).wait.is_none()).count();
         assert_eq!(passed, 10);
     }
 

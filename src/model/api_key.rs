@@ -1,9 +1,12 @@
 //! API keys: `gta_<prefix>_<secret>`, such that a typing error or a find of a secret scanner shows without a database.
 
+use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::Direction;
 use crate::text_enum;
 
 /// What every key begins with; secret scanners look for it.
@@ -17,7 +20,7 @@ const CHECKSUM_LENGTH: usize = 6;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 text_enum!(
-    /// What a key may do. A key that is made without a choice gets all of these.
+    /// What a key may do. A key that is made without a choice gets those of [`Scope::READING`].
     Scope {
         /// Calls, their summaries, action items and deliveries.
         CallsRead = "calls:read",
@@ -25,8 +28,57 @@ text_enum!(
         TranscriptsRead = "transcripts:read",
         /// The recordings.
         RecordingsRead = "recordings:read",
+        /// Change action items.
+        ActionsWrite = "actions:write",
+        /// Run steps of calls again; pause, retry and cancel jobs.
+        JobsOperate = "jobs:operate",
+        /// Make and revoke API keys. It can make a key for anything, so it opens all else too.
+        Admin = "admin",
     }
 );
+
+impl Scope {
+    /// Those that change nothing.
+    pub const READING: &'static [Self] = &[Self::CallsRead, Self::TranscriptsRead, Self::RecordingsRead];
+
+    /// Whether a holder of this scope may do what `needed` is for.
+    pub fn covers(self, needed: Self) -> bool {
+        self == needed || self == Self::Admin
+    }
+}
+
+/// The calls that a key opens: those that are within all of its bounds. `None` is no bound.
+///
+/// Every query that reads calls, or what hangs on them, takes these and asks `call_is_within(...)` of the database
+/// (`migrations/0011_api_keys.sql`). What is out of bounds is not there: 404, or not in the list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallBounds {
+    /// Which way they went.
+    pub direction: Option<Direction>,
+    /// What the caller's or the called number begins with, as the telephone system writes it.
+    pub number_prefix: Option<String>,
+    /// They occurred at this time or later (`calls.occurred_at`: the start, or the arrival where it is not known).
+    pub from: Option<DateTime<Utc>>,
+    /// They occurred before this time.
+    pub to: Option<DateTime<Utc>>,
+}
+
+impl CallBounds {
+    /// All calls.
+    pub fn is_unbounded(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// For the parameter of a query.
+    pub fn direction(&self) -> Option<&'static str> {
+        self.direction.map(Direction::as_str)
+    }
+
+    /// For the parameter of a query.
+    pub fn number_prefix(&self) -> Option<&str> {
+        self.number_prefix.as_deref()
+    }
+}
 
 /// A key as its holder has it. It is shown once, when it is made; we keep [`ApiKey::hash`] only.
 #[derive(Debug, Clone)]
@@ -35,9 +87,14 @@ pub struct ApiKey(SecretString);
 impl ApiKey {
     /// A fresh key with 256 random bits.
     pub fn generate() -> Self {
+        Self::from_bits(&rand::random())
+    }
+
+    /// The key that is made of these bits, which nobody may be able to guess.
+    pub fn from_bits(bits: &[u8; 64]) -> Self {
         // 64 bits to choose the prefix from; it only has to be unique, and the database sees to that.
-        let prefix = base62(&rand::random::<[u8; 8]>(), PREFIX_LENGTH);
-        let body = format!("{MARK}_{prefix}_{}", base62(&rand::random::<[u8; 32]>(), RANDOM_LENGTH));
+        let prefix = base62(&bits[..8], PREFIX_LENGTH);
+        let body = format!("{MARK}_{prefix}_{}", base62(&bits[32..], RANDOM_LENGTH));
         Self(format!("{body}{}", checksum(&body)).into())
     }
 

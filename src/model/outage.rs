@@ -16,3 +16,8 @@ pub fn database_is_away(error: &sqlx::Error) -> bool {
         _ => false,
     }
 }
+
+/// Whether the server has stopped a statement in the middle, most often because it took longer than it may.
+pub fn was_stopped(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("57014"))
+}

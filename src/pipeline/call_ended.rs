@@ -14,6 +14,10 @@ const CALL_ENDED: &str = "call.ended";
 /// `serde_json` stops at 128 by itself; ours is lower and has an answer of its own.
 const MAX_DEPTH: usize = 64;
 const MAX_CALL_ID: usize = 200;
+/// Names and numbers are for people, for an index, and for a message's subject. Longer ones are cut: a call is not refused for
+/// them, and the body that is kept has all of them. E.164 numbers have 15 digits.
+const MAX_NAME: usize = 500;
+const MAX_NUMBER: usize = 64;
 /// A path is for a person; names of unknown fields may be as long as the body.
 const MAX_PATH: usize = 200;
 /// How problems name the body as a whole.
@@ -115,14 +119,18 @@ fn text<'a>(object: &'a Object, path: &str) -> Result<Option<&'a str>, Rejection
 fn party(data: &Object, path: &str) -> Result<Party, Rejection> {
     match data.get(name(path)) {
         Some(Value::Object(party)) => Ok(Party {
-            name: text(party, &format!("{path}.name"))?.map(str::to_owned),
-            number: text(party, &format!("{path}.number"))?.map(str::to_owned),
+            name: text(party, &format!("{path}.name"))?.map(|name| cut(name, MAX_NAME)),
+            number: text(party, &format!("{path}.number"))?.map(|number| cut(number, MAX_NUMBER)),
         }),
         None | Some(Value::Null | Value::String(_)) => {
-            Ok(Party { name: None, number: text(data, path)?.map(str::to_owned) })
+            Ok(Party { name: None, number: text(data, path)?.map(|number| cut(number, MAX_NUMBER)) })
         }
         Some(_) => reject(path, "an object with `name` and `number`, a string (the number) or null"),
     }
+}
+
+fn cut(text: &str, longest: usize) -> String {
+    text.chars().take(longest).collect()
 }
 
 fn time(data: &Object, path: &str) -> Result<Option<DateTime<Utc>>, Rejection> {

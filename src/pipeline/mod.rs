@@ -25,17 +25,22 @@ use crate::providers::speech::Speech;
 use crate::queue::{Done, Job, Lease, StepError, StepPolicy};
 use crate::store::StoreError;
 
+pub mod actions;
 mod analyze;
 pub mod audio;
 pub mod call_ended;
 mod download;
+pub mod forgetting;
 pub mod gate;
 pub mod intake;
+pub mod keys;
+pub mod kpi;
 mod notify;
 pub mod operate;
 mod paid;
 pub mod rerun;
 pub mod runner;
+pub mod search;
 mod transcribe;
 
 /// Name of the step that fetches the recording.

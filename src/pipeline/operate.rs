@@ -1,6 +1,7 @@
 //! What operators do to jobs and steps, each act with its row in the audit log.
 
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::model::Actor;
 use crate::queue::{self, Act, Chosen, Touched, Waker, WhyNot};
@@ -64,14 +65,20 @@ pub async fn act(
         let mut transaction = db.begin().await?;
         let touched = queue::act(&mut transaction, act, ids, chosen.at).await?;
         let count = touched.len() as i64;
-        match row {
+        let written = match row {
             None => {
                 let outcome = if count > 0 { Outcome::Done } else { Outcome::Unchanged };
-                row = Some(audit::insert(&mut transaction, actor, &action, how, count, outcome).await?);
+                audit::insert(&mut transaction, actor, &action, how, count, outcome).await?
             }
-            Some(row) if count > 0 => audit::add(&mut transaction, row, count).await?,
-            Some(_) => {}
-        }
+            Some(row) if count > 0 => {
+                audit::add(&mut transaction, row, count).await?;
+                row
+            }
+            Some(row) => row,
+        };
+        let calls: Vec<Uuid> = touched.iter().map(|job| job.call_id).collect();
+        audit::name_calls(&mut transaction, written, &calls).await?;
+        row = Some(written);
         transaction.commit().await?;
         for job in &touched {
             waker.wake(&job.step);

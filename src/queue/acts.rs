@@ -165,6 +165,8 @@ pub struct Touched {
     pub id: i64,
     /// Its step, to be woken.
     pub step: String,
+    /// Its call.
+    pub call_id: Uuid,
 }
 
 async fn make_due(db: &mut PgConnection, ids: &[i64], chosen_at: DateTime<Utc>) -> Result<Vec<Touched>, sqlx::Error> {
@@ -180,7 +182,7 @@ async fn make_due(db: &mut PgConnection, ids: &[i64], chosen_at: DateTime<Utc>) 
                AND (claimed_at IS NULL OR claimed_at <= $2)
                AND NOT EXISTS (SELECT 1 FROM every_job later WHERE later.call_id = j.call_id AND later.run > j.run)
              ORDER BY id FOR UPDATE))
-         RETURNING id, step",
+         RETURNING id, step, call_id",
         ids,
         chosen_at
     )
@@ -213,7 +215,7 @@ async fn cancel(
            )
            UPDATE jobs SET state = 'cancelled', reason = $3, lease_token = NULL, lease_until = NULL, finished_at = now()
            WHERE id = ANY (ARRAY (SELECT id FROM l))
-           RETURNING id, step"#,
+           RETURNING id, step, call_id"#,
         ids,
         states,
         reason,
@@ -233,7 +235,7 @@ async fn prioritize(
         Touched,
         "UPDATE jobs SET priority = $2
          WHERE id = ANY (ARRAY (SELECT id FROM jobs WHERE id = ANY ($1) AND state = ANY ($3) ORDER BY id FOR UPDATE))
-         RETURNING id, step",
+         RETURNING id, step, call_id",
         ids,
         priority,
         states

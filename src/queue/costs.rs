@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
+
+use crate::model::{CallBounds, Spans};
 
 /// What some attempts have cost, in millionths of a US dollar; `None` = a part of it is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -82,6 +84,55 @@ pub async fn costs_of_calls(db: &PgPool, calls: &[Uuid]) -> Result<HashMap<Uuid,
         costs.entry(part.call_id).or_default().add(part);
     }
     Ok(costs)
+}
+
+/// What the calls of a stretch of time have cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpanCost {
+    /// Number of the stretch.
+    pub span: i32,
+    /// As far as it is known.
+    pub micro_units: i64,
+    /// Calls of whose cost a part is not known.
+    pub unknown_calls: i64,
+}
+
+/// What the calls within the bounds have cost so far that started in each of these stretches. One without calls is not in
+/// the answer.
+///
+/// Joins the calls, of which the queue knows the ids alone otherwise: there may be more of them than a list should carry.
+pub async fn costs_of_spans(
+    db: &mut PgConnection,
+    spans: &Spans,
+    bounds: &CallBounds,
+) -> Result<Vec<SpanCost>, sqlx::Error> {
+    sqlx::query_as!(
+        SpanCost,
+        r#"SELECT s.number AS "span!", coalesce(sum(a.cost), 0)::bigint AS "micro_units!",
+                  count(*) FILTER (WHERE a.is_unknown) AS "unknown_calls!"
+           FROM unnest($1::int[], $2::timestamptz[], $3::timestamptz[]) AS s (number, starts, ends)
+           CROSS JOIN LATERAL (
+               SELECT id FROM calls c
+               WHERE c.occurred_at >= s.starts AND c.occurred_at < s.ends AND c.started_at IS NOT NULL
+                 AND call_is_within(c.direction, c.caller_number, c.called_number, c.occurred_at, $4, $5, $6, $7)
+               -- A stretch has few of all calls, which the planner cannot know: in this order, and by its index.
+               OFFSET 0
+           ) c
+           CROSS JOIN LATERAL (
+               SELECT sum(cost_micro_units) AS cost, bool_or(cost_micro_units IS NULL) AS is_unknown
+               FROM every_job_attempt WHERE call_id = c.id
+           ) a
+           GROUP BY s.number"#,
+        &spans.numbers,
+        &spans.starts,
+        &spans.ends,
+        bounds.direction(),
+        bounds.number_prefix(),
+        bounds.from,
+        bounds.to
+    )
+    .fetch_all(db)
+    .await
 }
 
 impl CallCost {

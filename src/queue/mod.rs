@@ -59,7 +59,7 @@ pub use acts::{
 pub use admin::{JobFilter, attempts_of_call, attempts_of_job, list, show, was_lost};
 pub use claim::enqueue;
 pub use control::{StepControl, controls, limit, pause, resume};
-pub use costs::{CallCost, Cost, StepCost, costs_of_calls};
+pub use costs::{CallCost, Cost, SpanCost, StepCost, costs_of_calls, costs_of_spans};
 pub use job::{
     AttemptRow, Backoff, Done, Failure, Job, JobRow, NOT_READY_DEADLINE, NewJob, PAUSED_DEADLINE, StepError, StepPolicy,
 };

@@ -8,10 +8,10 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::bounded;
-use crate::model::{CallId, NewCall};
+use crate::model::{CallBounds, CallId, NewCall};
 
 /// A call's row.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, sqlx::FromRow)]
 pub struct CallRow {
     /// Our id.
     pub id: Uuid,
@@ -168,30 +168,12 @@ pub async fn get(db: &PgPool, id: CallId) -> std::result::Result<Option<CallRow>
     .await
 }
 
-/// Calls whose sender's id is this one; more than one only if several sources use it.
-pub async fn by_external_id(db: &PgPool, external_id: &str) -> std::result::Result<Vec<CallRow>, sqlx::Error> {
-    list(db, &CallFilter { external_id: Some(external_id.to_owned()), limit: 10, ..CallFilter::default() }).await
-}
-
-/// What a list shows; `None` = all.
-#[derive(Debug, Clone, Default)]
-pub struct CallFilter {
-    /// A [`crate::model::CallState`].
-    pub state: Option<String>,
-    /// The sender's id.
-    pub external_id: Option<String>,
-    /// Started at or after.
-    pub from: Option<DateTime<Utc>>,
-    /// Started before.
-    pub to: Option<DateTime<Utc>>,
-    /// Older than this call: `(occurred_at, id)` of the last one on the page before.
-    pub after: Option<(DateTime<Utc>, Uuid)>,
-    /// At most so many.
-    pub limit: i64,
-}
-
-/// Calls, newest first.
-pub async fn list(db: &PgPool, filter: &CallFilter) -> std::result::Result<Vec<CallRow>, sqlx::Error> {
+/// One call, if it is within the bounds.
+pub async fn get_within(
+    db: &PgPool,
+    id: CallId,
+    bounds: &CallBounds,
+) -> std::result::Result<Option<CallRow>, sqlx::Error> {
     bounded(db, async |db| {
         sqlx::query_as!(
             CallRow,
@@ -199,17 +181,29 @@ pub async fn list(db: &PgPool, filter: &CallFilter) -> std::result::Result<Vec<C
                called_name, called_number, started_at, ended_at, duration_seconds, recording, recording_url, run,
                notify_round, created_at, occurred_at AS "occurred_at!"
            FROM calls
-           WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR external_id = $2)
-             AND ($3::timestamptz IS NULL OR started_at >= $3) AND ($4::timestamptz IS NULL OR started_at < $4)
-             AND ($5::timestamptz IS NULL OR (occurred_at, id) < ($5, $6))
-           ORDER BY occurred_at DESC, id DESC LIMIT $7"#,
-            filter.state,
-            filter.external_id,
-            filter.from,
-            filter.to,
-            filter.after.map(|(at, _)| at),
-            filter.after.map(|(_, id)| id),
-            filter.limit
+           WHERE id = $1 AND call_is_within(direction, caller_number, called_number, occurred_at, $2, $3, $4, $5)"#,
+            id.0,
+            bounds.direction(),
+            bounds.number_prefix(),
+            bounds.from,
+            bounds.to
+        )
+        .fetch_optional(db)
+        .await
+    })
+    .await
+}
+
+/// Calls whose sender's id is this one; more than one only if several sources use it.
+pub async fn by_external_id(db: &PgPool, external_id: &str) -> std::result::Result<Vec<CallRow>, sqlx::Error> {
+    bounded(db, async |db| {
+        sqlx::query_as!(
+            CallRow,
+            r#"SELECT id, external_id, state, state_reason, waiting_until, direction, caller_name, caller_number,
+               called_name, called_number, started_at, ended_at, duration_seconds, recording, recording_url, run,
+               notify_round, created_at, occurred_at AS "occurred_at!"
+           FROM calls WHERE external_id = $1 ORDER BY occurred_at DESC, id DESC LIMIT 10"#,
+            external_id
         )
         .fetch_all(db)
         .await

@@ -112,6 +112,22 @@ pub async fn of_call(db: &PgPool, call_id: CallId) -> std::result::Result<Vec<De
     .await
 }
 
+/// The deliveries of one round of a call.
+pub async fn of_round(db: &PgPool, call_id: CallId, round: i32) -> std::result::Result<Vec<DeliveryRow>, sqlx::Error> {
+    bounded(db, async |db| {
+        sqlx::query_as!(
+            DeliveryRow,
+            "SELECT id, channel, destination, state, repeated, reference, detail, message_date, updated_at
+         FROM deliveries WHERE call_id = $1 AND round = $2 ORDER BY id",
+            call_id.0,
+            round
+        )
+        .fetch_all(db)
+        .await
+    })
+    .await
+}
+
 /// Says that the message is about to leave. `repeat` = an earlier try may have arrived. Refused, like a lost lease, when
 /// somebody has moved the row since it was read. May be repeated under the same lease, until the message leaves.
 pub async fn begin_sending(db: &PgPool, fence: Fence, delivery: &DeliveryRow, repeat: bool) -> Result<()> {

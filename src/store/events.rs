@@ -1,8 +1,10 @@
 //! `webhook_events`: every signed body, as it came.
 
-use sqlx::PgConnection;
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::bounded;
 use crate::model::CallId;
 
 /// Keeps a body with what became of it: `accepted`, `duplicate`, `ignored` or `rejected`.
@@ -49,4 +51,31 @@ pub async fn insert_accepted(
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// A body, without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRow {
+    /// Arrival.
+    pub received_at: DateTime<Utc>,
+    /// From which kind of sender.
+    pub source: String,
+    /// What became of it.
+    pub verdict: String,
+    /// Why it was rejected or ignored.
+    pub detail: Option<String>,
+}
+
+/// The bodies that told of a call, in the order in which they came.
+pub async fn of_call(db: &PgPool, call_id: CallId) -> std::result::Result<Vec<EventRow>, sqlx::Error> {
+    bounded(db, async |db| {
+        sqlx::query_as!(
+            EventRow,
+            "SELECT received_at, source, verdict, detail FROM webhook_events WHERE call_id = $1 ORDER BY received_at, id",
+            call_id.0
+        )
+        .fetch_all(db)
+        .await
+    })
+    .await
 }

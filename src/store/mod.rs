@@ -8,19 +8,28 @@ use tokio::time::timeout;
 
 use crate::model::database_is_away;
 
+pub mod actions;
 pub mod answers;
 pub mod audit;
+pub mod call_list;
 pub mod calls;
+pub mod changes;
 pub mod deliveries;
 pub mod events;
 mod guarded;
+pub mod idempotent_answers;
 pub mod keys;
+pub mod kpis;
 pub mod migrations;
 pub mod providers;
 pub mod recordings;
+pub mod search;
+mod stretches;
 pub mod summaries;
+pub mod sums;
+pub mod tsquery;
 
-pub use guarded::Guarded;
+pub use guarded::{Guarded, GuardedTransaction};
 
 /// Why a write of a result did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +51,7 @@ const QUERY_LIMIT: Duration = Duration::from_secs(25);
 /// Does work on a connection of the pool, under a time limit of ours: the server's own does not help where the network
 /// swallows everything, and its connection would be lost to the pool until the kernel gives it up. Past the limit, and
 /// when the caller is dropped in the middle, the connection is closed.
-async fn bounded<T, E: From<sqlx::Error>>(
+pub(crate) async fn bounded<T, E: From<sqlx::Error>>(
     db: &PgPool,
     work: impl AsyncFnOnce(&mut PgConnection) -> std::result::Result<T, E>,
 ) -> std::result::Result<T, E> {

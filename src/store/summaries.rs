@@ -54,6 +54,92 @@ pub async fn transcript(db: &PgPool, call_id: CallId) -> std::result::Result<Opt
     Ok(found.map(|json| json.0))
 }
 
+/// The latest transcripts of the given calls; calls without one are missing.
+pub async fn transcripts(db: &PgPool, call_ids: &[Uuid]) -> std::result::Result<Vec<(Uuid, Transcript)>, sqlx::Error> {
+    let rows = bounded(db, async |db| {
+        sqlx::query!(
+            r#"SELECT DISTINCT ON (call_id) call_id, transcript AS "transcript!: Json<Transcript>"
+           FROM call_summaries WHERE call_id = ANY ($1) AND transcript IS NOT NULL ORDER BY call_id, run DESC"#,
+            call_ids
+        )
+        .fetch_all(db)
+        .await
+    })
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.call_id, row.transcript.0)).collect())
+}
+
+/// What a run has made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Version {
+    /// Number of the run.
+    pub run: i32,
+    /// When it had made the first of it.
+    pub created_at: DateTime<Utc>,
+    /// Model that made its transcript.
+    pub transcribed_with: Option<String>,
+    /// What that model was told.
+    pub prompt_version: Option<String>,
+    /// Its analysis.
+    pub analysis: Option<StoredAnalysis>,
+}
+
+/// What the runs of a call have made, the latest first, but for what was said.
+pub async fn versions(db: &PgPool, call_id: CallId) -> std::result::Result<Vec<Version>, sqlx::Error> {
+    let rows = bounded(db, async |db| {
+        sqlx::query!(
+            r#"SELECT run, created_at, transcribed_with, prompt_version, summary,
+               statements AS "statements: Json<Vec<Statement>>", sentiment, urgency, topics, analyzed_with,
+               analyzed_in_parts
+           FROM call_summaries WHERE call_id = $1 ORDER BY run DESC"#,
+            call_id.0
+        )
+        .fetch_all(db)
+        .await
+    })
+    .await?;
+    let versions = rows.into_iter().map(|row| Version {
+        run: row.run,
+        created_at: row.created_at,
+        transcribed_with: row.transcribed_with,
+        prompt_version: row.prompt_version,
+        analysis: row.summary.map(|summary| StoredAnalysis {
+            run: row.run,
+            summary,
+            statements: row.statements.map(|statements| statements.0).unwrap_or_default(),
+            // The column is checked; a word from a later version counts as neutral here.
+            sentiment: row.sentiment.and_then(|word| word.parse().ok()).unwrap_or(Sentiment::Neutral),
+            urgency: row.urgency.unwrap_or_default(),
+            topics: row.topics.unwrap_or_default(),
+            model: row.analyzed_with,
+            parts: row.analyzed_in_parts,
+        }),
+    });
+    Ok(versions.collect())
+}
+
+/// The segments of the latest transcript on which the analysis of a call and its action items are founded. What was made of
+/// an earlier transcript says nothing of this one.
+pub async fn cited(db: &PgPool, call_id: CallId) -> std::result::Result<Vec<i32>, sqlx::Error> {
+    bounded(db, async |db| {
+        sqlx::query_scalar!(
+            r#"WITH spoken AS (SELECT max(run) AS run FROM call_summaries WHERE call_id = $1 AND transcript IS NOT NULL),
+                latest AS (SELECT run, statements FROM call_summaries
+                           WHERE call_id = $1 AND summary IS NOT NULL AND run >= (SELECT run FROM spoken)
+                           ORDER BY run DESC LIMIT 1)
+           SELECT evidence::integer AS "segment!"
+           FROM latest, jsonb_array_elements(statements) statement, jsonb_array_elements_text(statement -> 'evidence') evidence
+           UNION
+           SELECT unnest(a.evidence) FROM action_items a
+           WHERE a.call_id = $1 AND a.current AND a.run >= (SELECT run FROM spoken)"#,
+            call_id.0
+        )
+        .fetch_all(db)
+        .await
+    })
+    .await
+}
+
 /// How an analysis came about.
 #[derive(Debug, Clone, Copy)]
 pub struct MadeWith<'a> {
@@ -65,7 +151,8 @@ pub struct MadeWith<'a> {
     pub parts: Option<i32>,
 }
 
-/// Keeps the analysis of a run and its action items, in one transaction. A second run of the step writes the same rows.
+/// Keeps the analysis of a run and its action items, in one transaction. A second run of the step writes the same rows;
+/// items that a person has changed stay as they are.
 pub async fn save_analysis(
     db: &PgPool,
     fence: Fence,
@@ -101,27 +188,7 @@ pub async fn save_analysis(
         .execute(&mut *transaction)
         .await?;
         fenced(saved.rows_affected())?;
-        sqlx::query!("DELETE FROM action_items WHERE call_id = $1 AND run = $2", call_id.0, run)
-            .execute(&mut *transaction)
-            .await?;
-        for (position, item) in analysis.action_items.iter().enumerate() {
-            sqlx::query!(
-            "INSERT INTO action_items (id, call_id, run, position, text, owner, due_words, due_at, evidence, supported)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-            Uuid::now_v7(),
-            call_id.0,
-            run,
-            position as i32,
-            item.text,
-            item.owner,
-            item.due_words,
-            item.due_at,
-            &item.evidence,
-            item.supported
-        )
-            .execute(&mut *transaction)
-            .await?;
-        }
+        super::actions::replace(&mut transaction, call_id, run, &analysis.action_items).await?;
         transaction.commit().await?;
         Ok(())
     })
@@ -196,19 +263,15 @@ pub struct ActionItemRow {
     pub supported: bool,
 }
 
-/// The action items of one run, in the order of the analysis.
-pub async fn action_items(
-    db: &PgPool,
-    call_id: CallId,
-    run: i32,
-) -> std::result::Result<Vec<ActionItemRow>, sqlx::Error> {
+/// The present action items of a call, in the order of the analysis: those of its latest one, and those of earlier ones that
+/// a person has changed.
+pub async fn action_items(db: &PgPool, call_id: CallId) -> std::result::Result<Vec<ActionItemRow>, sqlx::Error> {
     bounded(db, async |db| {
         sqlx::query_as!(
             ActionItemRow,
             "SELECT id, text, owner, due_words, due_at, state, evidence, supported FROM action_items
-         WHERE call_id = $1 AND run = $2 ORDER BY position",
-            call_id.0,
-            run
+         WHERE call_id = $1 AND current ORDER BY position, run",
+            call_id.0
         )
         .fetch_all(db)
         .await

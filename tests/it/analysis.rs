@@ -92,7 +92,7 @@ async fn what_the_call_does_not_bear_out_is_marked_and_alarms_nobody() {
     let analysis = analysis(&product, id).await;
     let supported: Vec<_> = analysis.statements.iter().map(|statement| statement.supported).collect();
     assert_eq!((supported, analysis.urgency, analysis.parts), (vec![true, false], 3, None));
-    let items = summaries::action_items(product.pool(), id, 1).await.unwrap();
+    let items = summaries::action_items(product.pool(), id).await.unwrap();
     let items: Vec<_> = items.iter().map(|item| (item.supported, item.due_at.map(|at| at.to_rfc3339()))).collect();
     assert_eq!(items, [(true, Some("2026-01-05T23:59:00+00:00".to_owned())), (false, None)]);
     let slack = product.standins.outbox.slack()[0].body.to_string();

@@ -33,11 +33,11 @@ const FINISHED: &str = r#"
             'Old.', '[]', 'mixed', 1, '{}'),
            ('019b0000-0000-7000-8000-000000000001', 2, NULL, 'A charge came twice.',
             '[{"text":"A charge came twice.","evidence":[1],"supported":true}]', 'neutral', 3, '{billing}');
-    INSERT INTO action_items (id, call_id, run, position, text, owner, due_at, evidence, supported)
+    INSERT INTO action_items (id, call_id, run, position, text, owner, due_at, evidence, supported, current)
     VALUES ('019b0000-0000-7000-8000-00000000000a', '019b0000-0000-7000-8000-000000000001', 1, 0, 'Old', NULL, NULL,
-            '{}', false),
+            '{}', false, false),
            ('019b0000-0000-7000-8000-00000000000b', '019b0000-0000-7000-8000-000000000001', 2, 0, 'Refund it', 'Dana',
-            '2026-01-06T12:00:00Z', '{0,1}', true);
+            '2026-01-06T12:00:00Z', '{0,1}', true, true);
     INSERT INTO deliveries (id, call_id, channel, destination, round, state, updated_at)
     VALUES ('019b0000-0000-7000-8000-00000000000c', '019b0000-0000-7000-8000-000000000001', 'slack', '#calls', 1, 'sent',
             '2026-01-05T10:05:00.25Z');
@@ -69,18 +69,25 @@ async fn a_finished_call_has_everything() {
             "unpriced_models": [], "unmeasured_models": []},
     });
     let (status, list) = door.ask(&key, "/api/calls/").await;
-    assert_eq!((status, list), (200, json!({"items": [expected.clone()], "next_cursor": null})));
+    let mut listed = expected.clone();
+    listed["matches"] = json!([]);
+    assert_eq!((status, list), (200, json!({"items": [listed], "next_cursor": null, "ranked": null})));
 
     expected["statements"] = json!([{"text": "A charge came twice.", "evidence": [1], "supported": true}]);
     expected["action_items"] = json!([{"id": "019b0000-0000-7000-8000-00000000000b", "text": "Refund it",
         "owner": "Dana", "due_at": "2026-01-06T12:00:00Z", "state": "open", "evidence": [0, 1], "supported": true}]);
     expected["deliveries"] =
         json!([{"channel": "slack", "to": "#calls", "state": "sent", "at": "2026-01-05T10:05:00.250Z"}]);
-    assert_eq!(door.ask(&key, &format!("/api/calls/{id}/")).await, (200, expected));
+    expected["models"] = json!({"transcription": null, "analysis": null});
+    expected["versions"] = Value::Null;
+    let (status, mut call) = door.ask(&key, &format!("/api/calls/{id}/")).await;
+    let versions = call["versions"].take();
+    assert_eq!((status, call), (200, expected));
+    assert_eq!((&versions[0]["run"], &versions[1]["run"]), (&json!(2), &json!(1)));
 
     let transcript = json!({"call_id": id, "language": "en", "timing": "estimated", "segments": [
-        {"index": 0, "speaker": "agent", "start_ms": 0, "end_ms": 4100, "text": "Hello."},
-        {"index": 1, "speaker": "customer", "start_ms": 4200, "end_ms": 5000, "text": "Hi."}]});
+        {"index": 0, "speaker": "agent", "start_ms": 0, "end_ms": 4100, "text": "Hello.", "cited": true},
+        {"index": 1, "speaker": "customer", "start_ms": 4200, "end_ms": 5000, "text": "Hi.", "cited": true}]});
     assert_eq!(door.ask(&key, &format!("/api/calls/{id}/transcript")).await, (200, transcript));
 }
 
@@ -105,8 +112,9 @@ async fn a_fresh_call_says_what_is_not_known_yet() {
 #[tokio::test]
 async fn every_bad_key_gets_the_same_answer() {
     let door = FrontDoor::open().await;
-    let [revoked, expired] = [door.key(&[CALLS]).await, door.key(&[CALLS]).await];
-    store::keys::revoke(door.pool(), revoked.prefix()).await.unwrap();
+    let revoked = door.key(&[CALLS]).await;
+    run(door.pool(), "UPDATE api_keys SET revoked_at = now()").await;
+    let expired = door.key(&[CALLS]).await;
     sqlx::query("UPDATE api_keys SET expires_at = now() WHERE prefix = $1")
         .bind(expired.prefix())
         .execute(door.pool())
@@ -149,6 +157,8 @@ async fn a_key_opens_what_its_scopes_name() {
     let (status, problem) = door.ask(&key, &format!("/api/calls/?key={}", key.expose())).await;
     assert_eq!((status, problem["code"].as_str()), (400, Some("key_in_query")));
     assert!(!problem.to_string().contains(key.expose()));
+    let (status, problem) = door.ask(&key, &format!("/api/calls/{}/transcript", key.expose())).await;
+    assert_eq!((status, problem["code"].as_str()), (400, Some("key_in_query")), "in the path it is no better");
 
     // In the background, so not at once.
     let noted = async {

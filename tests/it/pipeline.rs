@@ -18,7 +18,7 @@ async fn a_call_goes_all_the_way() {
 
     let analysis = store::summaries::analysis(product.pool(), id).await.unwrap().unwrap();
     assert!(analysis.statements.iter().all(|statement| statement.supported), "{analysis:#?}");
-    let items = store::summaries::action_items(product.pool(), id, 1).await.unwrap();
+    let items = store::summaries::action_items(product.pool(), id).await.unwrap();
     assert!(!items.is_empty() && items.iter().all(|item| item.supported), "{items:#?}");
 
     let slack = product.standins.outbox.slack();
@@ -83,7 +83,7 @@ async fn every_word_is_heard_in_its_place_and_every_claim_is_borne_out(#[case] n
     let analysis = store::summaries::analysis(product.pool(), id).await.unwrap().unwrap();
     assert!(analysis.statements.iter().all(|statement| statement.supported), "{analysis:#?}");
     assert_eq!(i64::from(analysis.urgency), truth["analysis"]["urgency"].as_i64().unwrap());
-    for item in store::summaries::action_items(product.pool(), id, 1).await.unwrap() {
+    for item in store::summaries::action_items(product.pool(), id).await.unwrap() {
         assert!(item.supported && item.due_at.is_some() == item.due_words.is_some(), "{item:#?}");
     }
 }

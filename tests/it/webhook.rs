@@ -256,6 +256,18 @@ async fn what_takes_too_long_is_not_half_written() {
 }
 
 #[tokio::test]
+async fn long_names_and_numbers_cost_no_call() {
+    let door = FrontDoor::open().await;
+    let words = (0..120_000).map(|word| format!("{word:x}")).collect::<Vec<_>>().join(" ");
+    let mut body: Value = serde_json::from_slice(&fixture("mock_call")).unwrap();
+    body["data"]["caller"] = json!({"name": words, "number": "5".repeat(3_000)});
+    body["data"]["called"] = json!("7".repeat(3_000));
+    let (status, receipt) = door.send(body.to_string().as_bytes()).await;
+    assert_eq!((status, &receipt["status"]), (202, &json!("accepted")), "{receipt}");
+    assert_eq!(door.count("SELECT count(*) FROM calls WHERE length(called_number) = 64").await, 1);
+}
+
+#[tokio::test]
 async fn other_methods_are_named_and_a_slash_does_not_matter() {
     let door = FrontDoor::open().await;
     let response = door.get("/webhooks/goto/call-ended").send().await.unwrap();

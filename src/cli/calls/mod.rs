@@ -14,11 +14,12 @@ use self::story::Story;
 use super::render::{Cell, Column, Ink, Screen, print, print_json, table, words};
 use super::session::{DataDir, Session};
 use super::{Failure, Terminal};
-use crate::model::CallState;
+use crate::model::{CallBounds, CallState};
 use crate::pipeline;
 use crate::pipeline::rerun::{RerunError, rerun};
 use crate::queue::{self, Waker};
-use crate::store::calls::{self, CallFilter, CallRow};
+use crate::store::call_list::{self, CallFilter, ListedCall};
+use crate::store::calls::CallRow;
 use crate::store::summaries;
 
 const EXAMPLES: &str = "\
@@ -119,7 +120,8 @@ pub async fn run(args: CallsArgs, terminal: &Terminal) -> Result<(), Failure> {
 async fn show_list(session: &Session, args: ListArgs) -> Result<(), Failure> {
     // One more than shown tells whether there are more.
     let filter = CallFilter { state: args.state, limit: args.limit + 1, ..CallFilter::default() };
-    let mut calls = calls::list(&session.db, &filter).await?;
+    let listed = call_list::list(&session.db, &filter, &CallBounds::default()).await?;
+    let mut calls: Vec<CallRow> = listed.into_iter().map(|ListedCall { call, .. }| call).collect();
     let more = calls.len() as i64 > args.limit;
     calls.truncate(args.limit as usize);
     if args.json {
@@ -133,7 +135,7 @@ async fn show_list(session: &Session, args: ListArgs) -> Result<(), Failure> {
         let calls: Vec<_> = calls.into_iter().map(with_cost).collect();
         return Ok(print_json(&ListJson::new(&calls, &briefs))?);
     }
-    Ok(print(&listed(&session.screen, &calls, filter.state.as_deref(), more))?)
+    Ok(print(&page_of_calls(&session.screen, &calls, filter.state.as_deref(), more))?)
 }
 
 async fn run_again(session: &Session, args: &RerunArgs) -> Result<(), Failure> {
@@ -188,7 +190,7 @@ fn label<'a>(name: Option<&'a str>, number: Option<&'a str>) -> Option<&'a str> 
     name.filter(told).or(number.filter(told))
 }
 
-fn listed(screen: &Screen, calls: &[CallRow], state: Option<&str>, more: bool) -> String {
+fn page_of_calls(screen: &Screen, calls: &[CallRow], state: Option<&str>, more: bool) -> String {
     const COLUMNS: [Column; 6] = [
         Column::fixed("STARTED").expendable(3),
         Column::narrowing("CALLER", 10).expendable(2),

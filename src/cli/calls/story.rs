@@ -41,10 +41,7 @@ impl Story {
     pub async fn load(db: &PgPool, call: CallRow) -> Result<Self, sqlx::Error> {
         let id = call.id.into();
         let analysis = summaries::analysis(db, id).await?;
-        let action_items = match &analysis {
-            Some(analysis) => summaries::action_items(db, id, analysis.run).await?,
-            None => Vec::new(),
-        };
+        let action_items = summaries::action_items(db, id).await?;
         let of_call = JobFilter { call_id: Some(call.id), limit: ALL_JOBS, ..JobFilter::default() };
         let mut jobs = queue::list(db, &of_call).await?;
         jobs.reverse();

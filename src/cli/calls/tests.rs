@@ -262,15 +262,15 @@ fn the_list_fits_80_columns() {
     let mut bare = call("no_recording");
     (bare.caller_name, bare.caller_number, bare.duration_seconds) = (None, None, None);
     let calls = [call("completed"), call("waiting"), long, bare, call("failed")];
-    let text = listed(&Screen::for_tests(), &calls, None, true);
+    let text = page_of_calls(&Screen::for_tests(), &calls, None, true);
     assert_fits(&text);
     insta::assert_snapshot!("list_with_long_ids", text);
-    let text = listed(&Screen::for_tests(), &calls[..2], None, false);
+    let text = page_of_calls(&Screen::for_tests(), &calls[..2], None, false);
     assert_fits(&text);
     insta::assert_snapshot!("list_with_short_ids", text);
     let narrow = Screen { width: 40, ..Screen::for_tests() };
     for calls in [&calls[..2], &calls] {
-        let text = listed(&narrow, calls, None, true);
+        let text = page_of_calls(&narrow, calls, None, true);
         assert!(text.lines().all(|line| width_of(line) <= 40), "{text}");
         assert!(text.contains(&handle(&calls[0])), "{text}");
     }
@@ -280,8 +280,8 @@ fn the_list_fits_80_columns() {
 fn hints_lead_to_the_same_data_folder() {
     let screen = Screen { flags: " --data-dir 'my data'".to_owned(), ..Screen::for_tests() };
     let texts = [
-        listed(&screen, &[call("failed")], None, false),
-        listed(&screen, &[], None, false),
+        page_of_calls(&screen, &[call("failed")], None, false),
+        page_of_calls(&screen, &[], None, false),
         page::page(&screen, &waiting(), false),
         page::page(&screen, &complete(), false),
     ];
@@ -302,8 +302,8 @@ fn commands_can_be_pasted() {
 
 #[test]
 fn an_empty_list_says_what_fills_it() {
-    assert!(listed(&Screen::for_tests(), &[], None, false).contains("simulate"));
-    assert!(listed(&Screen::for_tests(), &[], Some("failed"), false).contains("Leave out --state"));
+    assert!(page_of_calls(&Screen::for_tests(), &[], None, false).contains("simulate"));
+    assert!(page_of_calls(&Screen::for_tests(), &[], Some("failed"), false).contains("Leave out --state"));
 }
 
 #[test]

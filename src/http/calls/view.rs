@@ -1,26 +1,59 @@
 //! Calls as clients see them. Field names are a promise: adding is fine, renaming is not.
 
-use std::str::FromStr;
-
 use poem_openapi::Object;
 use uuid::Uuid;
 
 use super::super::problem::Problem;
-use super::super::schema::{ActionState, Nullable, Timestamp};
+use super::super::schema::{ActionState, Nullable, Timestamp, word};
+use super::excerpts::{Excerpt, Texts};
 use crate::model::price::CURRENCY;
-use crate::model::{self, CallState, DeliveryState, Direction, RecordingState, Sentiment, Speaker, Timing};
+use crate::model::{self, CallState, DeliveryState, Direction, RecordingState, Sentiment};
 use crate::queue::{self, CallCost};
 use crate::store::calls::CallRow;
 use crate::store::deliveries::DeliveryRow;
-use crate::store::summaries::{ActionItemRow, AnalysisBrief, StoredAnalysis};
+use crate::store::summaries::{self, ActionItemRow, AnalysisBrief};
 
 /// A page of the list.
 #[derive(Debug, Object)]
 pub struct CallPage {
-    /// Newest first.
-    pub items: Vec<CallItem>,
+    /// In the order of `sort`.
+    pub items: Vec<ListItem>,
     /// Send it as `cursor` to get the next page; null on the last one.
     pub next_cursor: Nullable<String>,
+    /// What `relevance` was found among; null in any other order.
+    pub ranked: Nullable<Ranked>,
+}
+
+/// Which calls were compared.
+#[derive(Debug, Object)]
+#[oai(rename = "CallRanking")]
+pub struct Ranked {
+    /// So many, the newest that fit; the list ends with them.
+    pub calls: i64,
+    /// Whether there were no others. If there were, `sort=newest` lists all of them.
+    pub is_all: bool,
+}
+
+/// A call in a list, and why it is there.
+#[derive(Debug, Object)]
+#[oai(rename = "CallListItem")]
+pub struct ListItem {
+    #[oai(flatten)]
+    item: CallItem,
+    /// Where the words of `q` stand, the best places; empty without `q`.
+    matches: Vec<Excerpt>,
+}
+
+impl ListItem {
+    /// A call, and where in it the words stand.
+    pub fn new(item: CallItem, matches: Vec<Excerpt>) -> Self {
+        Self { item, matches }
+    }
+
+    /// Whether some of what was said is in it.
+    pub fn quotes_transcript(&self) -> bool {
+        self.matches.iter().any(Excerpt::is_of_transcript)
+    }
 }
 
 /// A call in a list.
@@ -73,10 +106,42 @@ pub struct Call {
     action_items: Vec<ActionItem>,
     /// Messages about the call.
     deliveries: Vec<Delivery>,
+    /// Models that made the transcript and the analysis that are shown.
+    models: Models,
+    /// What each run has made, the latest first. A re-run keeps what was there.
+    versions: Vec<Version>,
+}
+
+/// Which models were asked.
+#[derive(Debug, Object)]
+#[oai(rename = "CallModels")]
+struct Models {
+    /// For what was said.
+    transcription: Nullable<String>,
+    /// For what it means.
+    analysis: Nullable<String>,
+}
+
+/// What one run of the pipeline has made.
+#[derive(Debug, Object)]
+#[oai(rename = "CallVersion")]
+struct Version {
+    /// Number of the run.
+    run: i32,
+    /// When it had made the first of it.
+    at: Timestamp,
+    /// Model that made its transcript; null = it made none.
+    transcribed_with: Nullable<String>,
+    /// Model that made its analysis; null = it made none.
+    analyzed_with: Nullable<String>,
+    /// What that model was told.
+    #[oai(rename = "prompt_version")]
+    prompt: Nullable<String>,
 }
 
 /// One side of a call.
 #[derive(Debug, Object)]
+#[oai(rename = "CallParty")]
 struct Party {
     /// Name as the telephone system knows it.
     name: Nullable<String>,
@@ -86,6 +151,7 @@ struct Party {
 
 /// A sentence of the summary.
 #[derive(Debug, Object)]
+#[oai(rename = "SummaryStatement")]
 struct Statement {
     /// The sentence.
     text: String,
@@ -97,6 +163,7 @@ struct Statement {
 
 /// Something that somebody must do.
 #[derive(Debug, Object)]
+#[oai(rename = "CallActionItem")]
 struct ActionItem {
     /// Its id.
     id: Uuid,
@@ -116,6 +183,7 @@ struct ActionItem {
 
 /// A message about a call.
 #[derive(Debug, Object)]
+#[oai(rename = "CallDelivery")]
 struct Delivery {
     /// `slack`, `email`, ...
     channel: String,
@@ -130,6 +198,7 @@ struct Delivery {
 /// What the upstreams cost, at the prices of the days on which they were used. Answers that were lost on their way are
 /// not in it.
 #[derive(Debug, Object)]
+#[oai(rename = "CallCost")]
 struct Cost {
     /// Millionths of the currency; null = a part of it is not known.
     micro_units: Nullable<i64>,
@@ -147,6 +216,7 @@ struct Cost {
 
 /// What one step of a call cost.
 #[derive(Debug, Object)]
+#[oai(rename = "CallStepCost")]
 struct StepCost {
     /// Name of the step.
     step: String,
@@ -154,34 +224,6 @@ struct StepCost {
     micro_units: Nullable<i64>,
     /// The part of it that went into attempts that did not succeed; null = not known.
     waste_micro_units: Nullable<i64>,
-}
-
-/// What was said in a call.
-#[derive(Debug, Object)]
-pub struct Transcript {
-    /// Our id of the call.
-    call_id: Uuid,
-    /// ISO 639-1 code.
-    language: Nullable<String>,
-    /// Where the times come from: the model, or an estimate of at most seconds.
-    timing: Timing,
-    /// Ordered by start.
-    segments: Vec<Segment>,
-}
-
-/// A stretch of speech by one speaker.
-#[derive(Debug, Object)]
-struct Segment {
-    /// Position, from 0; `evidence` points at it.
-    index: i32,
-    /// Who speaks.
-    speaker: Speaker,
-    /// From the start of the recording, in milliseconds.
-    start_ms: i64,
-    /// From the start of the recording, in milliseconds.
-    end_ms: i64,
-    /// The words.
-    text: String,
 }
 
 impl CallItem {
@@ -213,16 +255,64 @@ impl CallItem {
     }
 }
 
+impl CallItem {
+    /// Our id.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// As a line of a file.
+    pub fn cells(&self) -> [String; 19] {
+        fn text<T: ToString>(value: &Nullable<T>) -> String {
+            value.0.as_ref().map(T::to_string).unwrap_or_default()
+        }
+        let time = |time: &Nullable<Timestamp>| time.0.map(Timestamp::text).unwrap_or_default();
+        [
+            self.id.to_string(),
+            self.external_id.clone(),
+            self.state.to_string(),
+            text(&self.state_reason),
+            self.direction.to_string(),
+            text(&self.caller.name),
+            text(&self.caller.number),
+            text(&self.called.name),
+            text(&self.called.number),
+            time(&self.started_at),
+            time(&self.ended_at),
+            text(&self.duration_seconds),
+            self.recording.to_string(),
+            text(&self.sentiment),
+            text(&self.urgency),
+            self.topics.join("; "),
+            text(&self.summary),
+            text(&self.cost.micro_units),
+            self.cost.currency.clone(),
+        ]
+    }
+
+    /// What can be found in it, with what was said.
+    pub fn texts<'a>(&'a self, segments: &'a [model::Segment]) -> Texts<'a> {
+        let party = |party: &'a Party| [party.name.0.as_deref(), party.number.0.as_deref()];
+        let (caller, called) = (party(&self.caller), party(&self.called));
+        Texts { caller, called, summary: self.summary.0.as_deref(), segments }
+    }
+}
+
 impl Call {
     /// A call and all that is stored about it.
     pub fn new(
         call: CallRow,
-        analysis: Option<StoredAnalysis>,
+        versions: Vec<summaries::Version>,
         action_items: Vec<ActionItemRow>,
         deliveries: Vec<DeliveryRow>,
         cost: CallCost,
     ) -> Result<Self, Problem> {
         let mut item = CallItem::new(call, None, cost)?;
+        let analysis = versions.iter().find_map(|version| version.analysis.clone());
+        let models = Models {
+            transcription: versions.iter().find_map(|version| version.transcribed_with.clone()).into(),
+            analysis: analysis.as_ref().and_then(|analysis| analysis.model.clone()).into(),
+        };
         let mut statements = Vec::new();
         if let Some(analysis) = analysis {
             item.summary = Some(analysis.summary).into();
@@ -236,7 +326,21 @@ impl Call {
             statements: statements.into_iter().map(Statement::from).collect(),
             action_items: action_items.into_iter().map(ActionItem::new).collect::<Result<_, _>>()?,
             deliveries: deliveries.into_iter().map(Delivery::new).collect::<Result<_, _>>()?,
+            models,
+            versions: versions.into_iter().map(Version::from).collect(),
         })
+    }
+}
+
+impl From<summaries::Version> for Version {
+    fn from(row: summaries::Version) -> Self {
+        Self {
+            run: row.run,
+            at: Timestamp(row.created_at),
+            transcribed_with: row.transcribed_with.into(),
+            analyzed_with: row.analysis.and_then(|analysis| analysis.model).into(),
+            prompt: row.prompt_version.into(),
+        }
     }
 }
 
@@ -284,27 +388,4 @@ impl From<queue::StepCost> for StepCost {
     fn from(queue::StepCost { step, cost }: queue::StepCost) -> Self {
         Self { step, micro_units: cost.micro_units.into(), waste_micro_units: cost.waste_micro_units.into() }
     }
-}
-
-impl Transcript {
-    /// The transcript of a call.
-    pub fn new(call_id: Uuid, transcript: model::Transcript) -> Self {
-        let segment = |(index, segment): (usize, model::Segment)| Segment {
-            index: index as i32,
-            speaker: segment.speaker,
-            start_ms: segment.start_ms,
-            end_ms: segment.end_ms,
-            text: segment.text,
-        };
-        let segments = transcript.segments.into_iter().enumerate().map(segment).collect();
-        Self { call_id, language: transcript.language.into(), timing: transcript.timing, segments }
-    }
-}
-
-/// The database checks these columns, so another word is our mistake.
-fn word<T: FromStr<Err = String>>(text: &str) -> Result<T, Problem> {
-    text.parse().map_err(|error| {
-        tracing::error!(error, "A row holds a word that this program does not know. Is the program older than it?");
-        Problem::internal()
-    })
 }

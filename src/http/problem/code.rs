@@ -11,7 +11,7 @@ text_enum!(
         InvalidSignature = "invalid_signature",
         /// The body is not read in this type.
         UnsupportedMediaType = "unsupported_media_type",
-        /// The body was kept, but not understood.
+        /// The body is not as it should be.
         InvalidBody = "invalid_body",
         /// The body has too many bytes.
         BodyTooLarge = "body_too_large",
@@ -59,6 +59,42 @@ text_enum!(
         CallNotFound = "call_not_found",
         /// The call has no transcript.
         NoTranscript = "no_transcript",
+        /// The call has no recording to hear.
+        NoRecording = "no_recording",
+        /// The recording has no such part.
+        NoSuchRange = "no_such_range",
+        /// A link to a recording is over, or was never made.
+        LinkOver = "link_over",
+        /// The call cannot be run again from there.
+        CannotRerun = "cannot_rerun",
+        /// An edit does not say which version it is of.
+        PreconditionRequired = "precondition_required",
+        /// What is edited has changed since.
+        PreconditionFailed = "precondition_failed",
+        /// A header is not as it should be.
+        BadHeader = "bad_header",
+        /// An `Idempotency-Key` belongs to another request.
+        IdempotencyKeyReused = "idempotency_key_reused",
+        /// The same request is under way.
+        RequestInProgress = "request_in_progress",
+        /// The body is no JSON.
+        InvalidJson = "invalid_json",
+        /// There is no such API key.
+        KeyNotFound = "key_not_found",
+        /// The API key cannot be rotated.
+        KeyNotRotatable = "key_not_rotatable",
+        /// The address is too long.
+        UriTooLong = "uri_too_long",
+        /// The headers are too large.
+        HeadersTooLarge = "headers_too_large",
+        /// There is no such action item.
+        ActionNotFound = "action_not_found",
+        /// The key, or the server, has too many event streams.
+        TooManyStreams = "too_many_streams",
+        /// The database would need too long for so much.
+        TooMuchAtOnce = "too_much_at_once",
+        /// The key, or the server, has too many exports under way.
+        TooManyExports = "too_many_exports",
     }
 );
 
@@ -68,24 +104,43 @@ impl ProblemCode {
         match self {
             Self::InvalidSignature | Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::InvalidBody => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::InvalidBody | Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::RequestInProgress | Self::KeyNotRotatable | Self::CannotRerun => StatusCode::CONFLICT,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BrokenBody
             | Self::BadRequest
             | Self::KeyInQuery
+            | Self::BadHeader
+            | Self::InvalidJson
             | Self::BadParameter
             | Self::UnknownParameter
             | Self::BadCursor => StatusCode::BAD_REQUEST,
-            Self::WebhookOff | Self::DatabaseUnavailable | Self::NotReady | Self::Timeout | Self::Overloaded => {
-                StatusCode::SERVICE_UNAVAILABLE
+            Self::WebhookOff
+            | Self::DatabaseUnavailable
+            | Self::NotReady
+            | Self::Timeout
+            | Self::Overloaded
+            | Self::TooMuchAtOnce => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyFailures | Self::TooManyRequests | Self::TooManyStreams | Self::TooManyExports => {
+                StatusCode::TOO_MANY_REQUESTS
             }
-            Self::TooManyFailures | Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotThisHost => StatusCode::MISDIRECTED_REQUEST,
-            Self::NotFound | Self::CallNotFound | Self::NoTranscript => StatusCode::NOT_FOUND,
+            Self::NoRecording
+            | Self::LinkOver
+            | Self::NotFound
+            | Self::CallNotFound
+            | Self::NoTranscript
+            | Self::ActionNotFound
+            | Self::KeyNotFound => StatusCode::NOT_FOUND,
+            Self::NoSuchRange => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         }
     }
 }

@@ -1,8 +1,10 @@
-use poem::Route;
-use poem::{Endpoint, Request};
+use poem::error::ReadBodyError;
+use poem::{Endpoint, Request, Route};
+use poem_openapi::error::{AuthorizationError, ParseParamError};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::pipeline::call_ended::Rejection;
 
 async fn sent(problem: Problem) -> (Response, Value) {
     let request_id = RequestId::fixed("request-1");
@@ -31,7 +33,7 @@ async fn the_shape_is_that_of_the_rfc() {
 async fn headers_say_what_comes_next() {
     let (response, body) = sent(Problem::database_unavailable()).await;
     assert_eq!(response.header("retry-after"), Some("5"));
-    assert_eq!(body.get("errors"), None);
+    assert_eq!(body["errors"], json!([]), "always there");
     assert_eq!(sent(Problem::unauthorized()).await.0.header("www-authenticate"), Some("Bearer"));
     assert_eq!(sent(Problem::method_not_allowed("POST")).await.0.header("allow"), Some("POST"));
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures::{Stream, StreamExt};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 
+use super::refusal::Courteous;
 use super::{Limits, Protocol, address};
 use crate::http::tally::Tally;
 
@@ -49,7 +51,8 @@ pub async fn attend<E: Endpoint + 'static>(
         let visit = Pulse::begin(&pulse, version);
         let client = address::of_client(request.headers(), peer, &limits.visitors.trusted_proxies);
         let (local, client) = (LocalAddr(local.into()), RemoteAddr(client.into()));
-        let request = Request::from((request, local, client, Scheme::HTTP));
+        let mut request = Request::from((request, local, client, Scheme::HTTP));
+        request.set_data(Line { pulse: pulse.clone(), stop: stop.clone() });
         let (routes, stop) = (routes.clone(), stop.clone());
         async move {
             let mut response = routes.get_response(request).await;
@@ -62,7 +65,7 @@ pub async fn attend<E: Endpoint + 'static>(
         }
     });
     let listening = pulse.clone();
-    let stream = InspectReader::new(stream, move |bytes: &[u8]| listening.hear(bytes));
+    let stream = InspectReader::new(Courteous::new(stream), move |bytes: &[u8]| listening.hear(bytes));
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
     let end = tokio::select! {
         end = until_late(connection.as_mut(), &pulse, limits) => end,
@@ -114,6 +117,33 @@ async fn parting(stop: &CancellationToken) {
     sleep(PARTING).await;
 }
 
+/// The connection of a request, for answers that take their time: an answer must be taken within the idle limit, but of one
+/// that is sent piece by piece each piece.
+#[derive(Clone)]
+pub struct Line {
+    pulse: Arc<Pulse>,
+    stop: CancellationToken,
+}
+
+impl Line {
+    /// The one on which the request came. Without a server around it, one that nobody closes.
+    pub fn of(request: &Request) -> Self {
+        let nobodys = || Self { pulse: Arc::new(Pulse::new()), stop: CancellationToken::new() };
+        request.data::<Self>().cloned().unwrap_or_else(nobodys)
+    }
+
+    /// The pieces of an answer: that the client takes one keeps the connection open for the next.
+    pub fn carry<S: Stream>(&self, pieces: S) -> impl Stream<Item = S::Item> + use<S> {
+        let pulse = self.pulse.clone();
+        pieces.inspect(move |_| pulse.beat())
+    }
+
+    /// The same for an answer that has no end of its own: it ends when the server stops.
+    pub fn carry_on<S: Stream>(&self, pieces: S) -> impl Stream<Item = S::Item> + use<S> {
+        self.carry(pieces).take_until(self.stop.clone().cancelled_owned())
+    }
+}
+
 /// What a connection is doing, and since when.
 struct Pulse(Mutex<State>);
 
@@ -152,6 +182,11 @@ impl Pulse {
         state.http2 = version == Version::HTTP_2;
         drop(state);
         Visit(pulse.clone())
+    }
+
+    /// The client has taken a piece of an answer.
+    fn beat(&self) {
+        self.state().since = Instant::now();
     }
 
     /// When the client will be too slow; `None` while it waits for us.

@@ -7,6 +7,7 @@
 pub mod address;
 mod connection;
 mod crowd;
+mod refusal;
 pub mod socket;
 
 use std::io;
@@ -28,6 +29,7 @@ use super::envelope;
 use super::problem::Problem;
 use super::tally::Tally;
 use crate::config::ServerConfig;
+pub use connection::Line;
 use crowd::{Crowd, Place};
 
 /// Most bytes of a request's line and headers; more get 431.

@@ -11,6 +11,8 @@ const MOST_STATEMENTS: usize = 12;
 const MOST_ITEMS: usize = 20;
 const MOST_TOPICS: usize = 10;
 const LONGEST_TEXT: usize = 800;
+/// Characters of a topic: it is an entry of an index, which takes 2,700 bytes at most.
+const LONGEST_TOPIC: usize = 100;
 
 /// The schema in the subset that strict mode allows: every property required, no additional ones, "optional" = null
 /// (<https://platform.openai.com/docs/guides/structured-outputs>).
@@ -87,7 +89,7 @@ pub(super) fn check(answer: &Value, said: &Said) -> Result<Analysis, String> {
         sentiment: answer.sentiment,
         urgency: urgency::effective(answer.urgency as i16, &statements, said),
         statements,
-        topics: answer.topics.iter().filter_map(|topic| clean(&topic.to_lowercase())).take(MOST_TOPICS).collect(),
+        topics: answer.topics.iter().filter_map(|topic| clean_topic(topic)).take(MOST_TOPICS).collect(),
         action_items: answer.action_items.into_iter().filter_map(|item| checked(item, said)).take(MOST_ITEMS).collect(),
     })
 }
@@ -137,6 +139,10 @@ fn existing(named: &[i64], segments: usize) -> Vec<i32> {
 }
 
 /// Without control characters (PostgreSQL refuses NUL), trimmed, bounded; `None` when nothing is left.
+fn clean_topic(text: &str) -> Option<String> {
+    clean(&text.to_lowercase().chars().take(LONGEST_TOPIC).collect::<String>())
+}
+
 fn clean(text: &str) -> Option<String> {
     let cleaned: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_TEXT).collect();
     let cleaned = cleaned.trim();
@@ -173,6 +179,13 @@ mod tests {
         assert!(!analysis.action_items[0].supported);
         assert_eq!(analysis.action_items[0].due_at, None, "nobody says so");
         assert_eq!(analysis.topics, ["billing"]);
+    }
+
+    #[test]
+    fn a_long_topic_is_cut() {
+        let mut answer = answer(json!([{"text": "The router is broken.", "evidence": [0]}]), 3);
+        answer["topics"] = json!(["É".repeat(101), " "]);
+        assert_eq!(check(&answer, &said()).unwrap().topics, ["é".repeat(100)]);
     }
 
     #[test]

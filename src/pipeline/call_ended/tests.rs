@@ -97,6 +97,13 @@ fn callers(#[case] value: Value, #[case] name: Option<&str>, #[case] number: Opt
     assert_eq!((caller.name.as_deref(), caller.number.as_deref()), (name, number));
 }
 
+#[test]
+fn long_names_and_numbers_are_cut() {
+    let caller = call_with("caller", json!({"name": "é".repeat(501), "number": "5".repeat(3_000)})).caller;
+    assert_eq!((caller.name, caller.number), (Some("é".repeat(500)), Some("5".repeat(64))));
+    assert_eq!(call_with("caller", json!("5".repeat(65))).caller.number, Some("5".repeat(64)));
+}
+
 #[rstest]
 #[case(json!(0), Some(0))]
 #[case(json!(29.0), Some(29))]

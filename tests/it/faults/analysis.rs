@@ -131,7 +131,7 @@ async fn claims_with_wrong_evidence_are_marked_and_alarm_nobody(#[case] fixture:
     let (planted, said) = analysis.statements.split_at(6);
     assert!(planted.iter().all(|statement| !statement.supported), "{planted:#?}");
     assert!(said.len() >= 3 && said.iter().all(|statement| statement.supported), "{said:#?}");
-    let items = store::summaries::action_items(product.pool(), id, 1).await.unwrap();
+    let items = store::summaries::action_items(product.pool(), id).await.unwrap();
     let told: Vec<_> = items.iter().map(|item| (item.supported, item.owner.as_deref() == Some("Zoe Quimby"))).collect();
     assert_eq!(told, [(false, true), (true, false), (true, false)], "{items:#?}");
     assert_eq!((items[0].due_at, analysis.urgency), (None, urgency));

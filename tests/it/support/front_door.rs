@@ -4,23 +4,29 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use goto_automation::config::ServerConfig;
+use chrono_tz::Tz;
+use goto_automation::config::{OnUnknown, RecordingsConfig, ServerConfig};
+use goto_automation::http::calls::{Links, Means};
 use goto_automation::http::health::{Component, Parts, Status};
 use goto_automation::http::{self, Doors, Limits};
-use goto_automation::model::ApiKey;
+use goto_automation::model::{ApiKey, CallBounds, Days};
 use goto_automation::pipeline::intake::Intake;
+use goto_automation::pipeline::rerun::Telling;
 use goto_automation::providers::http_client;
+use goto_automation::providers::recordings::Recordings;
 use goto_automation::queue::Waker;
-use goto_automation::store;
+use goto_automation::store::{self, keys::NewKey};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use reqwest::{RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 use sha2::Sha256;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use url::Url;
 
 use super::{Database, product::SECRET};
 
@@ -38,6 +44,8 @@ pub struct FrontDoor {
     /// Goes with the server.
     database: Option<Database>,
     stop: CancellationToken,
+    /// Where recordings are.
+    store: TempDir,
     server: AbortOnDropHandle<std::io::Result<()>>,
 }
 
@@ -50,23 +58,31 @@ impl FrontDoor {
     /// The same, with these limits.
     pub async fn open_with(limits: Limits) -> Self {
         let database = Database::fresh().await;
-        let mut door = Self::build(database.pool().clone(), &[SECRET], limits).await;
+        let mut door = Self::build(database.pool().clone(), &[SECRET], limits, Tz::UTC).await;
+        door.database = Some(database);
+        door
+    }
+
+    /// With the days of this time zone.
+    pub async fn open_in(zone: Tz) -> Self {
+        let database = Database::fresh().await;
+        let mut door = Self::build(database.pool().clone(), &[SECRET], roomy(), zone).await;
         door.database = Some(database);
         door
     }
 
     /// On any database, with any secrets.
     pub async fn on(db: PgPool, secrets: &[&str]) -> Self {
-        Self::build(db, secrets, roomy()).await
+        Self::build(db, secrets, roomy(), Tz::UTC).await
     }
 
     /// Nothing behind it: for what must not reach the database.
     pub async fn without_database(limits: Limits) -> Self {
         let nowhere = PgPoolOptions::new().connect_lazy("postgres://127.0.0.1:1/none").unwrap();
-        Self::build(nowhere, &[SECRET], limits).await
+        Self::build(nowhere, &[SECRET], limits, Tz::UTC).await
     }
 
-    async fn build(db: PgPool, secrets: &[&str], limits: Limits) -> Self {
+    async fn build(db: PgPool, secrets: &[&str], limits: Limits, zone: Tz) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let parts = Parts {
@@ -77,13 +93,31 @@ impl FrontDoor {
             email: Component::ok(),
         };
         let secrets = secrets.iter().map(|secret| (*secret).into()).collect();
+        let store = tempfile::tempdir().unwrap();
+        let recordings = RecordingsConfig {
+            store: Url::from_directory_path(store.path()).unwrap(),
+            allowed_hosts: Vec::new(),
+            allow_private: false,
+            max_bytes: 1 << 20,
+            api_key: None,
+        };
+        let calls = Means {
+            waker: Waker::default(),
+            telling: Telling {
+                destinations: vec![("slack".to_owned(), "#calls".to_owned())],
+                no_recording: false,
+                on_unknown: OnUnknown::Resend,
+            },
+            recordings: Recordings::new(&recordings, GRACE).unwrap(),
+            links: Links::new(SECRET.into()),
+        };
         let intake = Intake::new(db.clone(), Waker::default());
-        let doors = Doors { db: db.clone(), intake, secrets, parts, limits: limits.clone() };
+        let doors = Doors { db: db.clone(), intake, secrets, parts, limits: limits.clone(), calls, days: Days(zone) };
         let stop = CancellationToken::new();
         let server = http::serve(listener, http::routes(doors), limits, stop.clone(), GRACE);
         let server = AbortOnDropHandle::new(tokio::spawn(server));
         let client = http_client::client().unwrap();
-        Self { url, client, db, database: None, stop, server }
+        Self { url, client, db, database: None, stop, server, store }
     }
 
     /// Asks the server to stop, as SIGTERM does.
@@ -109,7 +143,11 @@ impl FrontDoor {
     }
 
     pub fn get(&self, path: &str) -> RequestBuilder {
-        self.client.get(format!("{}{path}", self.url))
+        self.request(Method::GET, path)
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
     }
 
     /// A webhook without a signature.
@@ -124,9 +162,17 @@ impl FrontDoor {
 
     /// Makes an API key with the given scopes.
     pub async fn key(&self, scopes: &[&str]) -> ApiKey {
+        self.bound_key(scopes, &CallBounds::default()).await
+    }
+
+    /// Makes an API key that opens only calls within these bounds.
+    pub async fn bound_key(&self, scopes: &[&str], bounds: &CallBounds) -> ApiKey {
         let key = ApiKey::generate();
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
-        store::keys::insert(&self.db, "test", key.prefix(), &key.hash(), &scopes, None).await.unwrap();
+        let (name, prefix, hash) = ("test", key.prefix(), &key.hash());
+        let row = NewKey { name, prefix, hash, scopes: &scopes, bounds, expires_at: None };
+        let mut connection = self.db.acquire().await.unwrap();
+        store::keys::insert(&mut connection, &row).await.unwrap();
         key
     }
 
@@ -135,14 +181,32 @@ impl FrontDoor {
         answer(self.get(path).bearer_auth(key.expose())).await
     }
 
+    /// Where recordings are.
+    pub fn store(&self) -> &std::path::Path {
+        self.store.path()
+    }
+
+    /// All items of a list, page by page.
+    pub async fn all(&self, key: &ApiKey, path: &str) -> Vec<Value> {
+        let (mut items, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let joint = if path.contains('?') { '&' } else { '?' };
+            let (status, page) = self.ask(key, &format!("{path}{joint}limit=50{cursor}")).await;
+            assert_eq!(status, 200, "{path}: {page}");
+            items.extend(page["items"].as_array().unwrap().clone());
+            let Some(next) = page["next_cursor"].as_str() else { return items };
+            cursor = format!("&cursor={next}");
+        }
+    }
+
     pub async fn count(&self, question: &'static str) -> i64 {
         sqlx::query_scalar(question).fetch_one(&self.db).await.unwrap()
     }
 }
 
-/// All clients of the tests have one address.
+/// All clients of the tests have one address, and are in a hurry.
 fn roomy() -> Limits {
-    ServerConfig { max_connections_per_address: 1024, ..ServerConfig::default() }.into()
+    ServerConfig { max_connections_per_address: 1024, api_rate: 1_000_000, ..ServerConfig::default() }.into()
 }
 
 /// Status and JSON of an answer.

@@ -1,5 +1,6 @@
 //! What the stories share.
 
+mod browser;
 mod database;
 pub mod failures;
 mod front_door;
@@ -10,6 +11,7 @@ mod scripted;
 
 pub use goto_automation::dev::gate::{Gate, GatedUpstream};
 
+pub use browser::Browser;
 pub use database::Database;
 pub use front_door::{FrontDoor, answer, fixture, read, sign};
 pub use prices::{PRICES, charged, price_list};

@@ -1,7 +1,9 @@
 //! The real program in a process of its own.
 
+use std::fs::File;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -16,7 +18,15 @@ impl Process {
     /// With these settings and nothing else of this process's environment.
     pub fn start(arguments: &[&str], settings: &[(String, String)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_goto-automation"));
-        command.args(arguments).stdin(Stdio::null());
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self::spawn(command, settings)
+    }
+
+    /// The same, with what it says in this file.
+    pub fn start_logging(arguments: &[&str], settings: &[(String, String)], log: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_goto-automation"));
+        let log = File::create(log).unwrap();
+        command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         Self::spawn(command, settings)
     }
 
@@ -26,14 +36,14 @@ impl Process {
         // The shell becomes the program, so that its number is the program's.
         let script = r#"exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" serve"#;
         command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_goto-automation"));
-        command.stdin(OwnedFd::from(listener.try_clone().unwrap()));
+        command.stdin(OwnedFd::from(listener.try_clone().unwrap())).stdout(Stdio::null()).stderr(Stdio::null());
         Self::spawn(command, settings)
     }
 
     fn spawn(mut command: Command, settings: &[(String, String)]) -> Self {
         command.env_clear().envs(settings.iter().cloned());
         // Away from the checkout, whose .env is none of the tests' business.
-        command.current_dir(std::env::temp_dir()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.current_dir(std::env::temp_dir());
         Self(command.spawn().unwrap())
     }
 

@@ -1,0 +1,96 @@
+//! A database of an earlier version is brought up to date while somebody is at work on it.
+
+use std::path::Path;
+
+use goto_automation::store::migrations;
+use sqlx::migrate::Migrator;
+use sqlx::{PgConnection, PgPool};
+use tokio::time::sleep;
+
+use crate::support::Database;
+
+/// The last version that was released before this one.
+const RELEASED: i64 = 10;
+
+async fn run(db: &mut PgConnection, statement: &'static str) {
+    sqlx::raw_sql(statement).execute(db).await.unwrap();
+}
+
+/// A database as the released version has made it.
+async fn released() -> Database {
+    let database = Database::fresh().await;
+    let mut connection = database.pool().acquire().await.unwrap();
+    run(&mut connection, "DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let mut migrator = Migrator::new(folder).await.unwrap();
+    migrator.migrations.to_mut().retain(|migration| migration.version <= RELEASED);
+    migrator.run(&mut *connection).await.unwrap();
+    database
+}
+
+/// Waits until somebody waits for a table.
+async fn until_waiting(db: &PgPool) {
+    let question = "SELECT count(*) FROM pg_locks WHERE locktype = 'relation' AND NOT granted
+                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    while sqlx::query_scalar::<_, i64>(question).fetch_one(db).await.unwrap() == 0 {
+        sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+const CALL: &str = "
+    INSERT INTO calls (id, source, external_id, direction, recording, caller_number)
+    VALUES ('019b0000-0000-7000-8000-000000000001', 'signed', 'a', 'inbound', 'none', repeat('7', 5000));
+    INSERT INTO call_summaries (call_id, run, summary, statements, sentiment, urgency, topics)
+    VALUES ('019b0000-0000-7000-8000-000000000001', 1, 'A refund.', '[]', 'neutral', 3, '{billing}'),
+           ('019b0000-0000-7000-8000-000000000001', 2, 'A refund.', '[]', 'negative', 4, '{refund}');
+    INSERT INTO action_items (id, call_id, run, position, text, evidence, supported)
+    VALUES (gen_random_uuid(), '019b0000-0000-7000-8000-000000000001', 1, 0, 'Refund it', '{}', true),
+           (gen_random_uuid(), '019b0000-0000-7000-8000-000000000001', 2, 0, 'Refund them', '{}', true),
+           (gen_random_uuid(), '019b0000-0000-7000-8000-000000000001', 2, 1, 'Call back', '{}', true)";
+
+/// A worker that has begun to write a result when the migration comes, in the order of an analysis, and in one that nobody
+/// expects: neither the worker nor the migration fails.
+#[tokio::test]
+async fn a_worker_in_the_middle_of_a_result_is_let_go() {
+    for begun in ["LOCK TABLE call_summaries IN ROW EXCLUSIVE MODE", "LOCK TABLE action_items IN ROW EXCLUSIVE MODE"] {
+        let database = released().await;
+        let mut worker = database.pool().acquire().await.unwrap();
+        run(&mut worker, CALL).await;
+        run(&mut worker, "BEGIN").await;
+        run(&mut worker, begun).await;
+        let finish = async {
+            until_waiting(database.pool()).await;
+            run(
+                &mut worker,
+                "INSERT INTO call_summaries (call_id, run, summary, statements, sentiment, urgency, topics)
+                 VALUES ('019b0000-0000-7000-8000-000000000001', 3, 'Solved.', '[]', 'positive', 1, '{solved}');
+                 UPDATE calls SET state = 'completed';
+                 COMMIT",
+            )
+            .await;
+        };
+        let (migrated, ()) = tokio::join!(migrations::apply(database.pool()), finish);
+        migrated.unwrap();
+        assert_eq!(migrations::missing(database.pool()).await.unwrap(), [""; 0]);
+        let facts: (String, i16, i32, i32) =
+            sqlx::query_as("SELECT sentiment, urgency, open_actions, length(caller_digits) FROM calls")
+                .fetch_one(database.pool())
+                .await
+                .unwrap();
+        assert_eq!(facts, ("positive".to_owned(), 1, 0, 64), "{begun}");
+    }
+}
+
+#[tokio::test]
+async fn earlier_calls_get_what_lists_show_of_their_latest_analysis() {
+    let database = released().await;
+    let mut old = database.pool().acquire().await.unwrap();
+    run(&mut old, CALL).await;
+    migrations::apply(database.pool()).await.unwrap();
+    let facts: (String, i16, Vec<String>, i32) =
+        sqlx::query_as("SELECT sentiment, urgency, topics, open_actions FROM calls")
+            .fetch_one(database.pool())
+            .await
+            .unwrap();
+    assert_eq!(facts, ("negative".to_owned(), 4, vec!["refund".to_owned()], 2));
+}
