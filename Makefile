@@ -1,6 +1,6 @@
 # `make dev` and `make test` are each enough on a fresh Debian or Ubuntu with a Rust toolchain.
 
-.PHONY: help dev local-speech test bench torture torture-short lint deny doc check sqlx sqlx-check
+.PHONY: help dev local-speech test bench torture torture-short schemathesis clients api-guide lint deny doc check sqlx sqlx-check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,11 +21,12 @@ local-speech: ## a real Whisper on this machine, for make dev SPEECH=local: make
 
 test: ## all tests, on a PostgreSQL of their own (or on the one of DATABASE_URL)
 	@scripts/ensure-postgres.sh >/dev/null
-	cargo test
+	@scripts/ensure-tools.sh --check
+	cargo test -- --test-threads=$$((2 * $$(nproc)))
 
-bench: ## how fast the queue and the webhook are: make bench ONLY=webhook
+bench: ## how fast the queue and the webhook are: make bench ONLY=webhook (ONLY=api: the API at a million calls)
 	@scripts/ensure-postgres.sh >/dev/null
-	cargo bench --bench queue -- $(if $(ONLY),--only $(ONLY))
+	cargo bench --bench queue -- $(if $(ONLY),--only $(ONLY)) $(if $(CALLS),--calls $(CALLS)) $(if $(WORLD),--world $(WORLD))
 
 torture_options = $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
@@ -36,6 +37,15 @@ torture: ## the promises under real faults, in 25 minutes: make torture SEED=7 O
 torture-short: ## the same in 5 minutes, as in CI
 	@scripts/ensure-postgres.sh >/dev/null
 	cargo bench --bench torture --profile dev -- --short $(torture_options)
+
+schemathesis: ## property-based tests of the API by its own document: make schemathesis ARGS="--seed 7"
+	@scripts/schemathesis.sh $(ARGS)
+
+clients: ## clients generated from docs/openapi.json, each tried: make clients ONLY=python
+	@scripts/clients.sh $(ONLY)
+
+api-guide: ## the commands of docs/api.md, as they stand
+	@scripts/api-guide.sh
 
 lint: deny ## formatting, clippy, licences and banned crates
 	cargo fmt --check

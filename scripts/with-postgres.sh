@@ -36,6 +36,6 @@ as_server pg_ctl -D "$scratch/data" -l "$scratch/data/log" -w -o "$options" star
 export DATABASE_URL="postgres://postgres@$(echo "$scratch" | sed 's,/,%2F,g'):5432/postgres"
 for migration in "$here"/migrations/*.sql; do
     [ -e "$migration" ] || continue
-    "$bin/psql" -X -q -v ON_ERROR_STOP=1 -d "$DATABASE_URL" -f "$migration" >/dev/null
+    "$bin/psql" -X -q -1 -v ON_ERROR_STOP=1 -d "$DATABASE_URL" -f "$migration" >/dev/null
 done
 "$@"
