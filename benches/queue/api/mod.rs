@@ -87,8 +87,8 @@ async fn measure_in(world: World, url: &str, db: &PgPool) -> anyhow::Result<Figu
 /// Waits until all days are added up.
 async fn numbers_are_there(db: &PgPool) -> anyhow::Result<()> {
     let began = Instant::now();
-    let ready = "SELECT count(*) > 0 AND NOT bool_or(stale) FROM kpis";
-    while sqlx::query_scalar::<_, Option<bool>>(ready).fetch_one(db).await? != Some(true) {
+    let ready = "SELECT count(*) > 0 AND count(stale_since) = 0 FROM kpis";
+    while !sqlx::query_scalar::<_, bool>(ready).fetch_one(db).await? {
         ensure!(began.elapsed() < ADDING_UP, "the numbers of the days are not there after {ADDING_UP:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

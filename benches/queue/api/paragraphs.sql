@@ -11,4 +11,3 @@ UPDATE paragraphs SET words = to_tsvector('english', text), segments = (
         'end_ms', n * 5000 + 4800, 'text', part) ORDER BY n)
     FROM (SELECT n, string_agg(word, ' ') AS part
           FROM (SELECT (row_number() OVER () - 1) / 20 AS n, word FROM regexp_split_to_table(text, ' ') word) split GROUP BY n) parts);
-VACUUM (ANALYZE) paragraphs;

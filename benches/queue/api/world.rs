@@ -47,6 +47,7 @@ impl World {
         // Filled afterwards, in one go.
         run(&db, "DROP INDEX call_texts_words").await?;
         run(&db, include_str!("paragraphs.sql")).await?;
+        run(&db, "VACUUM (ANALYZE) paragraphs").await?;
         let hands = (0..HANDS).map(|hand| world.fill(url, hand));
         futures::future::try_join_all(hands).await?;
         run(&db, "SET maintenance_work_mem = '1GB'").await?;
