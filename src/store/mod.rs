@@ -20,6 +20,7 @@ mod guarded;
 pub mod idempotent_answers;
 pub mod keys;
 pub mod kpis;
+mod leads;
 pub mod migrations;
 pub mod providers;
 pub mod recordings;

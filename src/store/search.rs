@@ -3,8 +3,8 @@
 //! A common word is in most calls, so reading all of its matches is out of the question. The search goes back in time
 //! instead, through stretches that are longer each time: a stretch is a word of the index, too (`moments_of` in
 //! `migrations/0012_search.sql`), and both together are found in the time that the stretch takes alone. A rare word is
-//! found in a dozen steps that cost next to nothing, and a selective filter leads to its calls first, as the planner sees
-//! fit. Which stretches: `store/stretches.rs`.
+//! looked for at once, and a filter that fewer calls pass than have the word leads to its calls first. Which of the three:
+//! `store/leads.rs`; which stretches: `store/stretches.rs`.
 
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::bounded;
 use super::call_list::{self, CallFilter};
+use super::leads::{self, Lead};
 use super::stretches::{Stretch, Stretches};
 use super::tsquery;
 use crate::model::CallBounds;
@@ -45,6 +46,15 @@ pub struct Matches {
     pub newest: Vec<Match>,
     /// Whether there are older ones.
     pub more: bool,
+}
+
+impl Matches {
+    /// Of one more than was asked for.
+    fn of(mut newest: Vec<Match>, most: usize) -> Self {
+        let more = newest.len() > most;
+        newest.truncate(most);
+        Self { newest, more }
+    }
 }
 
 /// Reads words in web-search syntax, with a [`tsquery::mark`] in the place of each number. `wanted` are the words that are to
@@ -84,10 +94,20 @@ pub async fn newest(
     most: usize,
 ) -> Result<Matches, sqlx::Error> {
     bounded(db, async |db| {
+        let lead = Lead::of(&mut *db, &words.query, filter, bounds).await?;
+        if lead != Lead::Time {
+            // One more than asked for tells whether there are more.
+            let limit = most as i64 + 1;
+            let mut query = match lead {
+                Lead::Calls => leads::statement(&words.query, filter, bounds, from, limit),
+                _ => statement(words, filter, bounds, from, &Stretch::ALL, limit),
+            };
+            let found = query.build_query_as().persistent(false).fetch_all(&mut *db).await?;
+            return Ok(Matches::of(found, most));
+        }
         let mut found = Vec::new();
         let mut stretches = Stretches::new(latest(from, filter, bounds), earliest(filter, bounds));
         while let Some(stretch) = stretches.next(db).await? {
-            // One more than asked for tells whether there are more.
             let limit = (most + 1 - found.len()) as i64;
             let mut query = statement(words, filter, bounds, from, &stretch, limit);
             let matches: Vec<Match> = query.build_query_as().persistent(false).fetch_all(&mut *db).await?;
@@ -96,9 +116,7 @@ pub async fn newest(
                 break;
             }
         }
-        let more = found.len() > most;
-        found.truncate(most);
-        Ok(Matches { newest: found, more })
+        Ok(Matches::of(found, most))
     })
     .await
 }

@@ -122,6 +122,9 @@ impl Way {
 }
 
 impl Stretch {
+    /// All time.
+    pub(super) const ALL: Self = Self { start: None, end: None, level: None };
+
     /// The word of the index that stands for it.
     pub(super) fn moment(&self) -> Option<String> {
         let (start, level) = (self.start?, self.level?);
