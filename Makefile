@@ -22,7 +22,7 @@ local-speech: ## a real Whisper on this machine, for make dev SPEECH=local: make
 test: ## all tests, on a PostgreSQL of their own (or on the one of DATABASE_URL)
 	@scripts/ensure-postgres.sh >/dev/null
 	@scripts/ensure-tools.sh --check
-	cargo test -- --test-threads=$$((2 * $$(nproc)))
+	cargo test -- --test-threads=$$(($$(nproc) + 1))
 
 bench: ## how fast the queue and the webhook are: make bench ONLY=webhook (ONLY=api: the API at a million calls)
 	@scripts/ensure-postgres.sh >/dev/null

@@ -14,11 +14,13 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use nix::fcntl::OFlag;
 use nix::unistd::{Uid, User, chown};
 use sha2::{Digest as _, Sha256};
+use tokio::time::sleep;
 
 /// For root: owned by root, and open to be passed through.
 const SYSTEM_FOLDERS: &[&str] = &["/var/lib/goto-automation", "/var/lib/goto-automation/dev"];
@@ -28,6 +30,11 @@ const SERVER_USERS: &[&str] = &["postgres", "nobody"];
 
 /// Short, and open to every user.
 const SOCKETS: &str = "/tmp";
+
+/// How long a lock is waited for. Its owner has given it up, but a process that the owner was just starting has a copy of it
+/// for a moment, until it has become another program.
+const LOCK_TRIES: u32 = 25;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 const LOG_LINES: usize = 15;
 const LOG_TAIL_BYTES: u64 = 16 * 1024;
@@ -74,9 +81,17 @@ impl Folders {
     }
 
     /// Keeps other processes away from the cluster until the file is dropped.
-    pub(super) fn lock(&self) -> anyhow::Result<File> {
+    pub(super) async fn lock(&self) -> anyhow::Result<File> {
         let file = open_own(&self.lock, false)?;
-        match file.try_lock() {
+        let mut locked = file.try_lock();
+        for _ in 0..LOCK_TRIES {
+            if !matches!(locked, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            sleep(LOCK_PAUSE).await;
+            locked = file.try_lock();
+        }
+        match locked {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => {
                 bail!(

@@ -85,7 +85,7 @@ impl Postgres {
     /// When another process uses the cluster.
     pub async fn remove(data_dir: &Path) -> anyhow::Result<()> {
         let folders = Folders::of(data_dir)?;
-        let _lock = folders.lock()?;
+        let _lock = folders.lock().await?;
         leftover::stop(&folders.data).await?;
         folders.remove_cluster()
     }
@@ -153,7 +153,7 @@ impl Postgres {
     }
 
     async fn open(folders: Folders) -> anyhow::Result<Self> {
-        let lock = folders.lock()?;
+        let lock = folders.lock().await?;
         let programs = Programs::find(folders.major_version()?)?;
         leftover::stop(&folders.data).await?;
         if !folders.data.exists() {
