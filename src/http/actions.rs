@@ -16,7 +16,7 @@ use super::auth::Key;
 use super::csv::Csv;
 use super::cursor::Cursor;
 use super::export::{Exports, Page, Pages};
-use super::idempotency::{Interruption, Once};
+use super::idempotency::{Interruption, Once, idempotency_key};
 use super::json_body::JsonBody;
 use super::openapi::Group;
 use super::precondition::{if_match, if_match_given};
@@ -287,6 +287,8 @@ async fn set_state(
 ) -> Result<Versioned, Interruption> {
     key.require(Scope::ActionsWrite)?;
     query::only(request, &[])?;
+    // What can be no request comes before what does not fit the item.
+    idempotency_key(request)?;
     let actor = key.actor(request);
     let act = Act { actor: &actor, name, id, bounds: key.bounds(), version: if_match_given(request)? };
     let begun = Once::begin(db, key, request).await;
