@@ -12,8 +12,9 @@
 //! | `GET /api/events` | [`events`] |
 //! | `GET /openapi.json`, `/docs`, `/redoc` | [`docs`]: the document ([`openapi`]) and pages that show it |
 //!
-//! Doors are thin: a handler parses, authorises, calls once and answers. What all of the API does alike is [`conventions`](mod@conventions). Whatever goes wrong becomes a [`problem`] in the
-//! [`envelope`], which is around every request. [`server`] lets clients in, [`throttle`] those with keys.
+//! Doors are thin: a handler parses, authorises, calls once and answers. What all of the API does alike is
+//! [`conventions`](mod@conventions). Whatever goes wrong becomes a [`problem`] in the [`envelope`], which is around every
+//! request. [`server`] lets clients in, [`throttle`] those with keys.
 
 pub mod actions;
 pub mod auth;

@@ -34,8 +34,7 @@ impl Lead {
         let mut with_words = explain("call_texts t WHERE t.words @@ ");
         with_words.push_bind(query.to_owned()).push("::text::tsquery");
         let with_words = guess(db, with_words).await?;
-        let narrows = filter.narrows() || !bounds.is_unbounded();
-        if with_words <= FEW || !narrows {
+        if with_words <= FEW || !narrows(filter, bounds) {
             return Ok(Self::choose(with_words, None));
         }
         let mut passing = explain("calls c WHERE true");
@@ -51,6 +50,11 @@ impl Lead {
             _ => Self::Time,
         }
     }
+}
+
+/// Whether any call is left out, whatever its words.
+pub(super) fn narrows(filter: &CallFilter, bounds: &CallBounds) -> bool {
+    filter.narrows() || !bounds.is_unbounded()
 }
 
 fn explain(what: &str) -> QueryBuilder<Postgres> {
@@ -77,8 +81,7 @@ pub(super) fn statement(
     );
     call_list::conditions(&mut query, filter, bounds);
     if let Some(edge) = from {
-        query.push(" AND (c.occurred_at, c.id) ").push(if edge.inclusive { "<= (" } else { "< (" });
-        query.push_bind(edge.at).push(", ").push_bind(edge.id).push(")");
+        edge.condition(&mut query, "(c.occurred_at, c.id)");
     }
     // OFFSET 0 keeps the planner from beginning with the words.
     query.push(" ORDER BY c.occurred_at DESC, c.id DESC OFFSET 0) c CROSS JOIN LATERAL (");

@@ -227,6 +227,14 @@ pub struct Edge {
     pub inclusive: bool,
 }
 
+impl Edge {
+    /// That a call, whose place is in these columns, is not before it; begins with AND.
+    pub(super) fn condition(self, query: &mut QueryBuilder<Postgres>, columns: &str) {
+        query.push(format_args!(" AND {columns} {} (", if self.inclusive { "<=" } else { "<" }));
+        query.push_bind(self.at).push(", ").push_bind(self.id).push(")");
+    }
+}
+
 /// Nobody asks for what is newer.
 fn latest(from: Option<Edge>, filter: &CallFilter, bounds: &CallBounds) -> Option<DateTime<Utc>> {
     [from.map(|edge| edge.at), filter.to, bounds.to].into_iter().flatten().min()
@@ -246,7 +254,7 @@ fn statement(
     limit: i64,
 ) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new("SELECT t.call_id, t.occurred_at, 0::real AS rank FROM call_texts t");
-    let narrows = filter.narrows() || !bounds.is_unbounded();
+    let narrows = leads::narrows(filter, bounds);
     query.push(if narrows { " JOIN calls c ON c.id = t.call_id" } else { "" });
     query.push(" WHERE t.words @@ (").push_bind(words.query.clone()).push("::text::tsquery");
     // That it is not before the start is said by this, and not again: the planner would ask the index of times, too.
@@ -258,8 +266,7 @@ fn statement(
         query.push(" AND t.occurred_at < ").push_bind(end);
     }
     if let Some(edge) = from {
-        query.push(" AND (t.occurred_at, t.call_id) ").push(if edge.inclusive { "<= (" } else { "< (" });
-        query.push_bind(edge.at).push(", ").push_bind(edge.id).push(")");
+        edge.condition(&mut query, "(t.occurred_at, t.call_id)");
     }
     if narrows {
         call_list::conditions(&mut query, filter, bounds);

@@ -127,7 +127,7 @@ async fn assert_answered(what: &str, request: RequestBuilder) {
         let says = |field: &str| problem[field].as_str().is_some_and(|text| !text.is_empty());
         assert!(says("code") && says("detail") && says("request_id"), "{what}: {problem}");
     }
-    // A hang, not a slow machine: what the limits are is measured by the bench.
+    // A hang, not a slow machine.
     assert!(begin.elapsed() < Duration::from_secs(5), "{what}: {:?}", begin.elapsed());
 }
 
