@@ -11,8 +11,9 @@
 -- in earlier calls is read afterwards, by the servers, while everything runs.
 
 -- All tables at the start, so that nothing is undone when they cannot be had. Who runs the migrations tries again
--- (store/migrations.rs).
-SET LOCAL lock_timeout = '5s';
+-- (store/migrations.rs). It waits less than `deadlock_timeout` (1 s): a worker that has one of the tables and waits for
+-- another is let go before PostgreSQL ends one of the two.
+SET LOCAL lock_timeout = '800ms';
 LOCK TABLE jobs, call_summaries, calls, action_items, audit_log IN ACCESS EXCLUSIVE MODE;
 
 -- The digits of a number in any notation: +1 (555) 010-0002 and +15550100002 are one number.

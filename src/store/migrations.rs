@@ -11,7 +11,7 @@ static MIGRATOR: Migrator = sqlx::migrate!();
 /// Between two tries, in which those work who wait for the tables.
 const PAUSE: Duration = Duration::from_secs(2);
 /// Together some two minutes, where each try waits for the tables as long as it may.
-const TRIES: usize = 15;
+const TRIES: usize = 42;
 
 /// Why the database was not brought up to date.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum Error {
 }
 
 /// Applies what is missing. Several processes may do so at once: sqlx takes an advisory lock. A migration takes the tables
-/// that it changes at its start, for which it waits a few seconds and no more: whoever needs them waits behind it.
+/// that it changes at its start, for which it waits a moment and no more: whoever needs them waits behind it.
 pub async fn apply(db: &PgPool) -> Result<(), Error> {
     (|| try_to_apply(db))
         .retry(ConstantBuilder::default().with_delay(PAUSE).with_max_times(TRIES))

@@ -1,8 +1,10 @@
 //! A database of an earlier version is brought up to date while somebody is at work on it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use goto_automation::store::migrations;
+use rstest::rstest;
 use sqlx::migrate::Migrator;
 use sqlx::{PgConnection, PgPool};
 use tokio::time::sleep;
@@ -33,7 +35,7 @@ async fn until_waiting(db: &PgPool) {
     let question = "SELECT count(*) FROM pg_locks WHERE locktype = 'relation' AND NOT granted
                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     while sqlx::query_scalar::<_, i64>(question).fetch_one(db).await.unwrap() == 0 {
-        sleep(std::time::Duration::from_millis(10)).await;
+        sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -49,9 +51,13 @@ const CALL: &str = "
            (gen_random_uuid(), '019b0000-0000-7000-8000-000000000001', 2, 1, 'Call back', '{}', true)";
 
 /// A worker that has begun to write a result when the migration comes, in the order of an analysis, and in one that nobody
-/// expects: neither the worker nor the migration fails.
+/// expects: neither the worker nor the migration fails, whether the worker needs the next table at once or when PostgreSQL
+/// has already looked for a deadlock of the migration's and found none (it looks once, after a second).
+#[rstest]
+#[case(Duration::ZERO)]
+#[case(Duration::from_millis(1_200))]
 #[tokio::test]
-async fn a_worker_in_the_middle_of_a_result_is_let_go() {
+async fn a_worker_in_the_middle_of_a_result_is_let_go(#[case] pause: Duration) {
     for begun in ["LOCK TABLE call_summaries IN ROW EXCLUSIVE MODE", "LOCK TABLE action_items IN ROW EXCLUSIVE MODE"] {
         let database = released().await;
         let mut worker = database.pool().acquire().await.unwrap();
@@ -60,6 +66,7 @@ async fn a_worker_in_the_middle_of_a_result_is_let_go() {
         run(&mut worker, begun).await;
         let finish = async {
             until_waiting(database.pool()).await;
+            sleep(pause).await;
             run(
                 &mut worker,
                 "INSERT INTO call_summaries (call_id, run, summary, statements, sentiment, urgency, topics)
