@@ -28,7 +28,7 @@ use crate::pipeline::{ANALYZE, DOWNLOAD, NOTIFY, PipelineSettings, Rooms, TRANSC
 use crate::providers::{http_client, language_model::LanguageModel, recordings::Recordings, speech::Speech};
 use crate::queue::{Waker, Workers};
 use crate::shutdown::Shutdown;
-use crate::store;
+use crate::store::{self, vocabulary::Vocabulary};
 
 /// Most connections of a process beside the queue's own, which are six: a server and five workers fit into PostgreSQL's
 /// default of 100. No step holds one while it waits for an upstream.
@@ -184,7 +184,7 @@ pub fn doors(config: &Config, database: &Database, waker: Waker) -> anyhow::Resu
     let links = Links::new(config.app.secret_key.clone().unwrap_or_else(|| hex(&rand::random::<[u8; 32]>()).into()));
     let NotifyConfig { no_recording, on_unknown, .. } = config.notify;
     let telling = Telling { destinations, no_recording, on_unknown };
-    let calls = Means { waker: waker.clone(), telling, recordings, links };
+    let calls = Means { waker: waker.clone(), telling, recordings, links, vocabulary: Vocabulary::default() };
     let days = Days(config.app.time_zone);
     Ok(Doors { intake: Intake::new(db.clone(), waker), db, secrets, parts, limits, calls, days })
 }

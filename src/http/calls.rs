@@ -34,6 +34,8 @@ use crate::providers::recordings::Recordings;
 use crate::queue::{self, Waker};
 use crate::store;
 use crate::store::calls::CallRow;
+use crate::store::vocabulary::Vocabulary;
+use crate::store::whole_call;
 pub use export::CallsExport;
 use filter::Wanted;
 use formats::{TranscriptAnswer, TranscriptContent, TranscriptView};
@@ -74,6 +76,8 @@ pub struct Means {
     pub recordings: Recordings,
     /// Signs links to them.
     pub links: Links,
+    /// What the search knows of words.
+    pub vocabulary: Vocabulary,
 }
 
 /// What a signed link leads to: no operation of the API, because it takes no key.
@@ -115,6 +119,7 @@ impl CallsApi {
         key: Key,
         request: &Request,
         db: Data<&PgPool>,
+        means: Data<&Means>,
         /// Only calls in this state.
         state: Query<Option<CallState>>,
         /// Only calls in this direction.
@@ -173,6 +178,7 @@ impl CallsApi {
         let asked = Asked {
             bounds: key.bounds(),
             spoken: key.require(Scope::TranscriptsRead).is_ok(),
+            vocabulary: &means.vocabulary,
             limit: limit.0 as usize,
             cursor: cursor.0,
             choice: query::choice(request),
@@ -201,13 +207,13 @@ impl CallsApi {
     ) -> Result<Json<Call>, Problem> {
         key.require(Scope::CallsRead)?;
         query::only(request, &[])?;
-        let call = find(&db, id.0, key.bounds()).await?;
-        let id = CallId(call.id);
-        let versions = store::summaries::versions(&db, id).await?;
-        let action_items = store::summaries::action_items(&db, id).await?;
-        let deliveries = store::deliveries::of_call(&db, id).await?;
-        let cost = queue::costs_of_calls(&db, &[id.0]).await?.remove(&id.0).unwrap_or_default();
-        Call::new(call, versions, action_items, deliveries, cost).map(Json)
+        store::bounded(&db, async |db| {
+            let whole = whole_call::whole(&mut *db, CallId(id.0), key.bounds()).await?;
+            let whole = whole.ok_or_else(Problem::call_not_found)?;
+            let cost = queue::costs_of_calls(db, &[id.0]).await?.remove(&id.0).unwrap_or_default();
+            Call::new(whole, cost).map(Json)
+        })
+        .await
     }
 
     /// Get the transcript of a call
@@ -330,7 +336,8 @@ impl CallsApi {
 }
 
 async fn find(db: &PgPool, id: Uuid, bounds: &CallBounds) -> Result<CallRow, Problem> {
-    store::calls::get_within(db, CallId(id), bounds).await?.ok_or_else(Problem::call_not_found)
+    let call = store::bounded(db, async |db| store::calls::get_within(db, CallId(id), bounds).await).await?;
+    call.ok_or_else(Problem::call_not_found)
 }
 
 fn why_no_transcript(call: &CallRow) -> String {

@@ -12,6 +12,7 @@ use super::etag::IfNoneMatch;
 use super::openapi::Paths;
 use super::problem::Problem;
 use super::throttle::Quota;
+use super::turns::Turns;
 use super::{body, compression, etag};
 
 /// What the key may still do (draft-ietf-httpapi-ratelimit-headers-10).
@@ -49,6 +50,7 @@ pub async fn conventions<E: Endpoint>(
     api: Arc<E>,
     mut request: Request,
     paths: Arc<Paths>,
+    turns: Turns,
     body_limit: Duration,
 ) -> poem::Result<Response> {
     let request_id = request.data::<RequestId>().cloned().ok_or_else(Problem::internal)?;
@@ -57,7 +59,11 @@ pub async fn conventions<E: Endpoint>(
     let path = request.uri().path().to_owned();
     request.set_data(quota.clone());
     let answered = match body::bounded(request, body_limit).await {
-        Ok(request) => api.call(request).await.map(IntoResponse::into_response),
+        Ok(request) => {
+            // Whoever changes something holds locks, for which others wait.
+            let _turn = if is_get { turns.take().await } else { None };
+            api.call(request).await.map(IntoResponse::into_response)
+        }
         Err(error) => Err(error),
     };
     let mut response = answered.unwrap_or_else(|error| of_error(error, &request_id, &paths, &path));

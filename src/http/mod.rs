@@ -14,7 +14,7 @@
 //!
 //! Doors are thin: a handler parses, authorises, calls once and answers. What all of the API does alike is
 //! [`conventions`](mod@conventions). Whatever goes wrong becomes a [`problem`] in the [`envelope`], which is around every
-//! request. [`server`] lets clients in, [`throttle`] those with keys.
+//! request. [`server`] lets clients in, [`throttle`] those with keys, and [`turns`] says how many answers are made at a time.
 
 pub mod actions;
 pub mod auth;
@@ -45,6 +45,7 @@ pub mod server;
 pub mod signature;
 pub mod tally;
 pub mod throttle;
+mod turns;
 pub mod webhook;
 mod words;
 
@@ -66,6 +67,7 @@ use openapi::{Api, Paths};
 use problem::Problem;
 pub use server::{Limits, serve};
 use throttle::Throttle;
+use turns::Turns;
 
 /// What stands behind the doors.
 #[derive(Clone)]
@@ -90,7 +92,7 @@ pub struct Doors {
 pub fn routes(doors: Doors) -> impl Endpoint + 'static {
     let Doors { db, intake, secrets, parts, limits, calls, days } = doors;
     let call_ended = webhook::CallEnded { intake, secrets, body_limit: limits.body };
-    let throttle = Arc::new(Throttle::new(&limits.visitors));
+    let (throttle, turns) = (Arc::new(Throttle::new(&limits.visitors)), Turns::new());
     let (paths, origins) = (Arc::new(Paths::of::<Api>()), Arc::<[String]>::from(limits.visitors.cors_origins.clone()));
     let (for_document, for_all) = (origins.clone(), origins.clone());
     let recording = calls::LinkedRecording { db: db.clone(), means: calls.clone() };
@@ -99,7 +101,7 @@ pub fn routes(doors: Doors) -> impl Endpoint + 'static {
         .data(db.clone())
         .data(throttle)
         .data(days)
-        .around(move |api, request| conventions(api, request, paths.clone(), limits.body))
+        .around(move |api, request| conventions(api, request, paths.clone(), turns.clone(), limits.body))
         .around(move |api, request| preflight(api, request, origins.clone()));
     Route::new()
         .at("/webhooks/goto/call-ended", allow("POST", post(call_ended)))

@@ -184,7 +184,7 @@ fn envelope(rooms: &Rooms, call_id: CallId, delivery: &DeliveryRow, possible_rep
 async fn brief(rooms: &Rooms, call_id: CallId, call: &CallRow) -> Result<CallBrief, StepError> {
     let analysis = match store::summaries::analysis(&rooms.db, call_id).await? {
         Some(stored) => {
-            let items = store::summaries::action_items(&rooms.db, call_id).await?;
+            let items = store::bounded(&rooms.db, async |db| store::summaries::action_items(db, call_id).await).await?;
             Some(Analysis {
                 statements: stored.statements,
                 sentiment: stored.sentiment,

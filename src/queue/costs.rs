@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use crate::model::{CallBounds, Spans};
@@ -48,40 +48,34 @@ pub struct CallCost {
     pub unmeasured_models: Vec<String>,
 }
 
-/// The attempts of one step of a call that completed, or those that did not.
-struct Part {
+/// An attempt, as far as its cost goes.
+struct Attempt {
     call_id: Uuid,
     step: String,
     completed: bool,
+    /// `None` = it is not known.
     micro_units: Option<i64>,
-    unpriced: Vec<String>,
-    unmeasured: Vec<String>,
+    model: Option<String>,
+    /// Whether the model's server said what it had used.
+    measured: bool,
 }
 
 /// What these calls have cost so far. A call that nothing was tried for is not in the answer.
-pub async fn costs_of_calls(db: &PgPool, calls: &[Uuid]) -> Result<HashMap<Uuid, CallCost>, sqlx::Error> {
-    let parts = sqlx::query_as!(
-        Part,
-        r#"WITH a AS (
-               SELECT call_id, step, started_at, outcome = 'completed' AS completed, cost_micro_units AS cost,
-                      CASE WHEN cost_micro_units IS NULL THEN model END AS unknown,
-                      input_tokens + output_tokens + audio_seconds > 0 AS measured
-               FROM every_job_attempt WHERE call_id = ANY ($1)
-           )
-           SELECT call_id AS "call_id!", step AS "step!", completed AS "completed!",
-                  CASE WHEN bool_and(cost IS NOT NULL) THEN sum(cost)::bigint END AS micro_units,
-                  coalesce(array_agg(DISTINCT unknown) FILTER (WHERE unknown IS NOT NULL AND measured), '{}')
-                      AS "unpriced!",
-                  coalesce(array_agg(DISTINCT unknown) FILTER (WHERE unknown IS NOT NULL AND NOT measured), '{}')
-                      AS "unmeasured!"
-           FROM a GROUP BY call_id, step, completed ORDER BY min(started_at)"#,
+pub async fn costs_of_calls(db: impl PgExecutor<'_>, calls: &[Uuid]) -> Result<HashMap<Uuid, CallCost>, sqlx::Error> {
+    // Added up here: a page of calls has some hundred attempts, for which grouping takes longer in the database.
+    let attempts = sqlx::query_as!(
+        Attempt,
+        r#"SELECT call_id AS "call_id!", step AS "step!", outcome = 'completed' AS "completed!",
+               cost_micro_units AS micro_units, model,
+               coalesce(input_tokens + output_tokens + audio_seconds > 0, false) AS "measured!"
+           FROM every_job_attempt WHERE call_id = ANY ($1) ORDER BY started_at"#,
         calls
     )
     .fetch_all(db)
     .await?;
     let mut costs: HashMap<Uuid, CallCost> = HashMap::new();
-    for part in parts {
-        costs.entry(part.call_id).or_default().add(part);
+    for attempt in attempts {
+        costs.entry(attempt.call_id).or_default().add(attempt);
     }
     Ok(costs)
 }
@@ -136,19 +130,20 @@ pub async fn costs_of_spans(
 }
 
 impl CallCost {
-    fn add(&mut self, part: Part) {
-        self.total.add(part.micro_units, part.completed);
-        let index = self.steps.iter().position(|step| step.step == part.step).unwrap_or_else(|| {
-            self.steps.push(StepCost { step: part.step, cost: Cost::default() });
+    /// Attempts come in the order in which they started.
+    fn add(&mut self, attempt: Attempt) {
+        let Attempt { step, completed, micro_units, model, measured, .. } = attempt;
+        self.total.add(micro_units, completed);
+        let index = self.steps.iter().position(|known| known.step == step).unwrap_or_else(|| {
+            self.steps.push(StepCost { step, cost: Cost::default() });
             self.steps.len() - 1
         });
-        self.steps[index].cost.add(part.micro_units, part.completed);
-        for (models, more) in
-            [(&mut self.unpriced_models, part.unpriced), (&mut self.unmeasured_models, part.unmeasured)]
-        {
-            models.extend(more);
-            models.sort();
-            models.dedup();
+        self.steps[index].cost.add(micro_units, completed);
+        if let Some(model) = model.filter(|_| micro_units.is_none()) {
+            let models = if measured { &mut self.unpriced_models } else { &mut self.unmeasured_models };
+            if let Err(place) = models.binary_search(&model) {
+                models.insert(place, model);
+            }
         }
     }
 }
@@ -167,21 +162,15 @@ impl Cost {
 mod tests {
     use super::*;
 
-    fn part(step: &str, completed: bool, micro_units: Option<i64>, unpriced: &[&str]) -> Part {
-        Part {
-            call_id: Uuid::nil(),
-            step: step.into(),
-            completed,
-            micro_units,
-            unpriced: unpriced.iter().map(|model| (*model).to_owned()).collect(),
-            unmeasured: Vec::new(),
-        }
+    fn attempt(step: &str, completed: bool, micro_units: Option<i64>, model: Option<&str>) -> Attempt {
+        let (step, model) = (step.to_owned(), model.map(str::to_owned));
+        Attempt { call_id: Uuid::nil(), step, completed, micro_units, model, measured: true }
     }
 
-    fn sum(parts: Vec<Part>) -> CallCost {
+    fn sum(attempts: Vec<Attempt>) -> CallCost {
         let mut cost = CallCost::default();
-        for part in parts {
-            cost.add(part);
+        for attempt in attempts {
+            cost.add(attempt);
         }
         cost
     }
@@ -189,25 +178,28 @@ mod tests {
     #[test]
     fn failed_attempts_are_waste_and_part_of_the_whole() {
         let cost = sum(vec![
-            part("transcribe", false, Some(100), &[]),
-            part("transcribe", true, Some(4_000), &[]),
-            part("analyze", true, Some(1_100), &[]),
+            attempt("transcribe", false, Some(100), Some("ear")),
+            attempt("transcribe", true, Some(4_000), Some("ear")),
+            attempt("analyze", true, Some(1_100), None),
         ]);
         assert_eq!(cost.total, Cost { micro_units: Some(5_200), waste_micro_units: Some(100) });
         let steps: Vec<_> = cost.steps.iter().map(|step| (step.step.as_str(), step.cost.micro_units)).collect();
         assert_eq!(steps, [("transcribe", Some(4_100)), ("analyze", Some(1_100))]);
+        assert_eq!(cost.unpriced_models, [""; 0]);
     }
 
     #[test]
     fn one_unknown_part_makes_its_sums_unknown_and_no_other() {
         let cost = sum(vec![
-            part("transcribe", true, Some(4_000), &[]),
-            part("analyze", true, None, &["b", "a"]),
-            part("analyze", false, Some(7), &[]),
-            part("analyze", true, None, &["a"]),
+            attempt("transcribe", true, Some(4_000), None),
+            attempt("analyze", true, None, Some("b")),
+            attempt("analyze", false, Some(7), None),
+            attempt("analyze", true, None, Some("a")),
+            attempt("analyze", true, None, Some("b")),
+            Attempt { measured: false, ..attempt("analyze", true, None, Some("c")) },
         ]);
         assert_eq!(cost.total, Cost { micro_units: None, waste_micro_units: Some(7) });
         assert_eq!(cost.steps[0].cost.micro_units, Some(4_000));
-        assert_eq!(cost.unpriced_models, ["a", "b"]);
+        assert_eq!((cost.unpriced_models, cost.unmeasured_models), (vec!["a".into(), "b".into()], vec!["c".into()]));
     }
 }

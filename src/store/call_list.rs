@@ -6,10 +6,9 @@
 //! all calls for a rare one.
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
+use sqlx::{FromRow, PgExecutor, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::bounded;
 use super::calls::CallRow;
 use crate::model::CallBounds;
 use crate::text_enum;
@@ -82,7 +81,24 @@ pub struct ListedCall {
     /// The call.
     #[sqlx(flatten)]
     pub call: CallRow,
-    key: i32,
+    /// What was made of it.
+    #[sqlx(flatten)]
+    pub brief: Brief,
+    /// What its order goes by before the time.
+    pub key: i32,
+}
+
+/// What a list shows of a call's latest analysis; nothing before there is one.
+#[derive(Debug, Clone, Default, FromRow)]
+pub struct Brief {
+    /// The statements as one text.
+    pub summary: Option<String>,
+    /// A [`crate::model::Sentiment`].
+    pub sentiment: Option<String>,
+    /// 1 to 5.
+    pub urgency: Option<i16>,
+    /// Keywords.
+    pub topics: Option<Vec<String>>,
 }
 
 impl ListedCall {
@@ -112,10 +128,11 @@ impl CallFilter {
     }
 }
 
-/// Of calls as `c`; without the number, the others are in `calls_list`.
+/// Of calls as `c`: a [`ListedCall`] but for its key. The other facts of the latest analysis stand in `calls`.
 const COLUMNS: &str = "c.id, c.external_id, c.state, c.state_reason, c.waiting_until, c.direction, c.caller_name,
     c.caller_number, c.called_name, c.called_number, c.started_at, c.ended_at, c.duration_seconds, c.recording,
-    c.recording_url, c.run, c.notify_round, c.created_at, c.occurred_at";
+    c.recording_url, c.run, c.notify_round, c.created_at, c.occurred_at, c.sentiment, c.urgency, c.topics,
+    (SELECT s.summary FROM call_summaries s WHERE s.call_id = c.id AND s.summary IS NOT NULL ORDER BY s.run DESC LIMIT 1)";
 
 impl CallOrder {
     /// What it goes by before the time, and the whole order. Both as the indexes have them.
@@ -136,38 +153,36 @@ impl CallOrder {
 }
 
 /// A page of those calls that are within the bounds.
-pub async fn list(db: &PgPool, filter: &CallFilter, bounds: &CallBounds) -> Result<Vec<ListedCall>, sqlx::Error> {
+pub async fn list(
+    db: impl PgExecutor<'_>,
+    filter: &CallFilter,
+    bounds: &CallBounds,
+) -> Result<Vec<ListedCall>, sqlx::Error> {
     let mut query = statement(filter, bounds);
-    bounded(db, async |db| query.build_query_as().persistent(false).fetch_all(db).await).await
+    query.build_query_as().persistent(false).fetch_all(db).await
 }
 
 /// These calls, those of them that are there, in any order.
-pub async fn these(db: &PgPool, ids: &[Uuid]) -> Result<Vec<CallRow>, sqlx::Error> {
-    bounded(db, async |db| {
-        sqlx::query_as!(
-            CallRow,
-            r#"SELECT id, external_id, state, state_reason, waiting_until, direction, caller_name, caller_number,
-               called_name, called_number, started_at, ended_at, duration_seconds, recording, recording_url, run,
-               notify_round, created_at, occurred_at AS "occurred_at!"
-           FROM calls WHERE id = ANY ($1)"#,
-            ids
-        )
-        .fetch_all(db)
-        .await
-    })
-    .await
+pub async fn these(db: impl PgExecutor<'_>, ids: &[Uuid]) -> Result<Vec<ListedCall>, sqlx::Error> {
+    let mut query = QueryBuilder::new("SELECT ");
+    query.push(COLUMNS).push(", 0 AS key FROM calls c WHERE c.id = ANY (").push_bind(ids).push(")");
+    query.build_query_as().fetch_all(db).await
 }
 
 /// The statement of a page.
 pub(super) fn statement(filter: &CallFilter, bounds: &CallBounds) -> QueryBuilder<Postgres> {
     let (key, order) = filter.order.parts();
-    let mut query = QueryBuilder::new("WITH page AS (SELECT c.id FROM ");
+    let mut query = QueryBuilder::new("WITH page AS (SELECT ");
     let topic = filter.topic.as_ref().filter(|_| filter.reads_topics());
     if let Some(topic) = topic {
-        query.push("call_topics t JOIN calls c ON c.id = t.call_id WHERE t.topic = ").push_bind(topic.clone());
+        query.push("t.call_id AS id FROM call_topics t");
+        if filter.state.is_some() || filter.missed.is_some() || !bounds.is_unbounded() {
+            query.push(" JOIN calls c ON c.id = t.call_id");
+        }
+        query.push(" WHERE t.topic = ").push_bind(topic.clone());
         facts(&mut query, filter, "t");
     } else {
-        query.push("calls c WHERE true");
+        query.push("c.id FROM calls c WHERE true");
         facts(&mut query, filter, "c");
         topic_of_call(&mut query, filter);
     }
@@ -211,8 +226,13 @@ fn facts(query: &mut QueryBuilder<Postgres>, filter: &CallFilter, of: &str) {
         }
     }
     for (column, digits) in [("caller_digits", &filter.caller), ("called_digits", &filter.called)] {
-        if let Some(digits) = digits {
-            query.push(format_args!(" AND {of}.{column} LIKE ")).push_bind(prefix(digits));
+        if let Some(digits) = digits.as_deref().map(digits_of) {
+            // Both say the same of so many digits; this is what `calls_caller_place` has.
+            if digits.len() == PLACE_DIGITS && column == "caller_digits" {
+                query.push(format_args!(" AND left({of}.{column}, 8) = ")).push_bind(digits);
+            } else {
+                query.push(format_args!(" AND {of}.{column} LIKE ")).push_bind(prefix(&digits));
+            }
         }
     }
     // The second condition follows from the first, and is the one that the order's index knows.
@@ -271,6 +291,9 @@ fn within(query: &mut QueryBuilder<Postgres>, bounds: &CallBounds) {
         query.push(" OR c.called_digits LIKE ").push_bind(pattern).push(")");
     }
 }
+
+/// So many digits of a caller's number lead an index.
+const PLACE_DIGITS: usize = 8;
 
 /// The digits of a number in any notation.
 pub fn digits_of(number: &str) -> String {

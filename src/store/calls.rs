@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use uuid::Uuid;
 
 use super::bounded;
@@ -170,27 +170,24 @@ pub async fn get(db: &PgPool, id: CallId) -> std::result::Result<Option<CallRow>
 
 /// One call, if it is within the bounds.
 pub async fn get_within(
-    db: &PgPool,
+    db: impl PgExecutor<'_>,
     id: CallId,
     bounds: &CallBounds,
 ) -> std::result::Result<Option<CallRow>, sqlx::Error> {
-    bounded(db, async |db| {
-        sqlx::query_as!(
-            CallRow,
-            r#"SELECT id, external_id, state, state_reason, waiting_until, direction, caller_name, caller_number,
-               called_name, called_number, started_at, ended_at, duration_seconds, recording, recording_url, run,
-               notify_round, created_at, occurred_at AS "occurred_at!"
-           FROM calls
-           WHERE id = $1 AND call_is_within(direction, caller_number, called_number, occurred_at, $2, $3, $4, $5)"#,
-            id.0,
-            bounds.direction(),
-            bounds.number_prefix(),
-            bounds.from,
-            bounds.to
-        )
-        .fetch_optional(db)
-        .await
-    })
+    sqlx::query_as!(
+        CallRow,
+        r#"SELECT id, external_id, state, state_reason, waiting_until, direction, caller_name, caller_number,
+           called_name, called_number, started_at, ended_at, duration_seconds, recording, recording_url, run,
+           notify_round, created_at, occurred_at AS "occurred_at!"
+       FROM calls
+       WHERE id = $1 AND call_is_within(direction, caller_number, called_number, occurred_at, $2, $3, $4, $5)"#,
+        id.0,
+        bounds.direction(),
+        bounds.number_prefix(),
+        bounds.from,
+        bounds.to
+    )
+    .fetch_optional(db)
     .await
 }
 

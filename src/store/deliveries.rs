@@ -1,14 +1,15 @@
 //! `deliveries`: the ledger of messages. A message leaves only after its row says `sending`, and never twice unseen.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection as _, PgPool};
+use serde::Deserialize;
+use sqlx::{Connection as _, PgExecutor, PgPool};
 use uuid::Uuid;
 
 use super::{Result, StoreError, bounded, fenced};
 use crate::model::{CallId, DeliveryId, DeliveryState, Fence};
 
 /// A delivery's row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct DeliveryRow {
     /// Id.
     pub id: Uuid,
@@ -98,17 +99,14 @@ pub async fn get(db: &PgPool, id: DeliveryId) -> std::result::Result<Option<Deli
 }
 
 /// All deliveries of a call, in the order in which they were made.
-pub async fn of_call(db: &PgPool, call_id: CallId) -> std::result::Result<Vec<DeliveryRow>, sqlx::Error> {
-    bounded(db, async |db| {
-        sqlx::query_as!(
-            DeliveryRow,
-            "SELECT id, channel, destination, state, repeated, reference, detail, message_date, updated_at
-         FROM deliveries WHERE call_id = $1 ORDER BY round, id",
-            call_id.0
-        )
-        .fetch_all(db)
-        .await
-    })
+pub async fn of_call(db: impl PgExecutor<'_>, call_id: CallId) -> std::result::Result<Vec<DeliveryRow>, sqlx::Error> {
+    sqlx::query_as!(
+        DeliveryRow,
+        "SELECT id, channel, destination, state, repeated, reference, detail, message_date, updated_at
+     FROM deliveries WHERE call_id = $1 ORDER BY round, id",
+        call_id.0
+    )
+    .fetch_all(db)
     .await
 }
 

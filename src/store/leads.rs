@@ -1,60 +1,135 @@
-//! What leads a search to its calls: the words, if they are rare; the calls that pass the filter, if those are fewer; or
-//! time, if there is enough of both. PostgreSQL's own statistics say which, so that no search has to look at more calls than
-//! the rarer of the two has.
+//! What leads a search to its calls: the words, if they are rare; the calls that pass the filter, if those are few; or time,
+//! if there is enough of both. PostgreSQL's own statistics say which costs the least.
 
 use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 
-use super::call_list::{self, CallFilter};
-use super::search::Edge;
-use crate::model::CallBounds;
-
-/// So many calls are looked at in one go.
-const FEW: f64 = 5_000.0;
+use super::call_list;
+use super::search::Search;
 
 /// What is asked first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Lead {
     /// The index of words, over all time.
     Words,
     /// The calls that pass the filter, the newest first.
     Calls,
     /// The index of words, from stretch to stretch of time.
-    Time,
+    Time(Need),
 }
+
+/// What is looked for on the way through time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Need {
+    /// So many matches are wanted.
+    pub(super) wanted: f64,
+    /// So many calls probably have to be looked at for them.
+    pub(super) calls: f64,
+    /// So many calls with texts there are.
+    pub(super) all: f64,
+}
+
+/// How many of the calls fit, as far as PostgreSQL's statistics know.
+#[derive(Debug, Clone, Copy)]
+struct Odds {
+    /// Calls with texts.
+    all: f64,
+    /// Those of them of the time that is asked for.
+    of_time: f64,
+    /// Those of any time for which what the index knows of the filter is true.
+    known: f64,
+    /// Those of these that have the words.
+    fitting: f64,
+    /// Those of any words that pass the whole filter.
+    passing: f64,
+}
+
+/// What one call costs, in microseconds (measured at a million calls that were not in PostgreSQL's own memory): found by its
+/// words; then asked whether it passes the filter; found by the filter and asked for its words.
+const FOUND: f64 = 8.0;
+const THEN_FILTERED: f64 = 6.0;
+const ASKED: f64 = 20.0;
+/// One that is found among the newest is nearer.
+const FOUND_AMONG_NEWEST: f64 = 3.0;
+/// So many calls are the newest.
+const NEWEST: f64 = 50_000.0;
+/// A stretch of time, whatever is in it. A way through more than the newest calls has two.
+const STRETCH: f64 = 2_000.0;
 
 impl Lead {
-    /// What is best for this question.
-    pub(super) async fn of(
-        db: &mut PgConnection,
-        query: &str,
-        filter: &CallFilter,
-        bounds: &CallBounds,
-    ) -> Result<Self, sqlx::Error> {
-        let mut with_words = explain("call_texts t WHERE t.words @@ ");
-        with_words.push_bind(query.to_owned()).push("::text::tsquery");
-        let with_words = guess(db, with_words).await?;
-        if with_words <= FEW || !narrows(filter, bounds) {
-            return Ok(Self::choose(with_words, None));
+    /// What is best for this question, for so many matches.
+    pub(super) async fn of(db: &mut PgConnection, search: &Search<'_>, wanted: f64) -> Result<Self, sqlx::Error> {
+        let fitting = guess(db, texts_with(search.tsquery())).await?;
+        // Nothing can be better, and it is the usual case of rare words.
+        if fitting <= wanted && search.words.is_indexed {
+            return Ok(Self::Words);
         }
-        let mut passing = explain("calls c WHERE true");
-        call_list::conditions(&mut passing, filter, bounds);
-        Ok(Self::choose(with_words, Some(guess(db, passing).await?)))
-    }
-
-    /// By how many calls have the words, and how many pass the filter; `None` = all do.
-    fn choose(with_words: f64, passing: Option<f64>) -> Self {
-        match passing {
-            _ if with_words <= FEW => Self::Words,
-            Some(passing) if passing <= with_words => Self::Calls,
-            _ => Self::Time,
+        let all =
+            sqlx::query_scalar!(r#"SELECT reltuples AS "calls!" FROM pg_class WHERE oid = 'call_texts'::regclass"#)
+                .fetch_one(&mut *db)
+                .await?;
+        let all = f64::from(all).max(fitting);
+        let mut odds = Odds { all, of_time: all, known: all, fitting, passing: all };
+        if search.has_time() {
+            let mut texts = explain("call_texts WHERE true");
+            search.time(&mut texts, "");
+            odds.of_time = guess(db, texts).await?;
+            odds.passing = odds.of_time;
         }
+        if search.narrows() {
+            let facts = search.facts().tsquery();
+            if !facts.is_empty() {
+                odds.known = guess(db, texts_with(facts)).await?.max(fitting);
+            }
+            // What the index knows as a whole is asked of no call.
+            odds.passing = odds.known * odds.of_time / all;
+            if search.facts().is_part {
+                let mut passing = explain("calls c WHERE true");
+                call_list::conditions(&mut passing, search.filter, search.bounds);
+                odds.passing = guess(db, passing).await?;
+            }
+        }
+        // Of what only must not be there the index knows nothing without a time.
+        Ok(if search.words.is_indexed { odds.best(wanted) } else { Lead::Time(odds.need(wanted)) })
     }
 }
 
-/// Whether any call is left out, whatever its words.
-pub(super) fn narrows(filter: &CallFilter, bounds: &CallBounds) -> bool {
-    filter.narrows() || !bounds.is_unbounded()
+impl Odds {
+    fn best(self, wanted: f64) -> Lead {
+        let Self { all, of_time, known, fitting, passing } = self;
+        let time = (of_time / all).min(1.0);
+        let kept = self.kept();
+        let filtered = if kept < 0.9 { THEN_FILTERED } else { 0.0 };
+        let by_words = fitting * (FOUND + filtered);
+        let need = self.need(wanted);
+        let (found, stretches) = if need.calls <= NEWEST { (FOUND_AMONG_NEWEST, 1.0) } else { (FOUND, 2.0) };
+        let by_time = (fitting * time).min(wanted / kept) * (found + filtered) + stretches * STRETCH;
+        let by_calls = passing.min(wanted * known / fitting) * ASKED;
+        if passing < all && by_calls <= by_words.min(by_time) {
+            Lead::Calls
+        } else if by_words <= by_time {
+            Lead::Words
+        } else {
+            Lead::Time(need)
+        }
+    }
+
+    /// The part of those with the words and of this time that pass the whole filter.
+    fn kept(self) -> f64 {
+        let known = self.known * (self.of_time / self.all).min(1.0);
+        (self.passing / known.max(1.0)).clamp(0.001, 1.0)
+    }
+
+    fn need(self, wanted: f64) -> Need {
+        let calls = (wanted * self.all / self.fitting.max(1.0) / self.kept()).min(self.of_time);
+        Need { wanted, calls, all: self.all }
+    }
+}
+
+fn texts_with(words: String) -> QueryBuilder<Postgres> {
+    let mut query = explain("call_texts WHERE words @@ ");
+    query.push_bind(words).push("::text::tsquery");
+    query
 }
 
 fn explain(what: &str) -> QueryBuilder<Postgres> {
@@ -68,39 +143,38 @@ async fn guess(db: &mut PgConnection, mut explanation: QueryBuilder<Postgres>) -
     Ok(plan.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_f64).unwrap_or(f64::INFINITY))
 }
 
-/// The newest calls that pass the filter, each asked for the words.
-pub(super) fn statement(
-    words: &str,
-    filter: &CallFilter,
-    bounds: &CallBounds,
-    from: Option<Edge>,
-    limit: i64,
-) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new(
-        "SELECT t.call_id, c.occurred_at, 0::real AS rank FROM (SELECT c.id, c.occurred_at FROM calls c WHERE true",
-    );
-    call_list::conditions(&mut query, filter, bounds);
-    if let Some(edge) = from {
-        edge.condition(&mut query, "(c.occurred_at, c.id)");
-    }
-    // OFFSET 0 keeps the planner from beginning with the words.
-    query.push(" ORDER BY c.occurred_at DESC, c.id DESC OFFSET 0) c CROSS JOIN LATERAL (");
-    query.push("SELECT t.call_id FROM call_texts t WHERE t.call_id = c.id AND t.words @@ ");
-    query.push_bind(words.to_owned()).push("::text::tsquery OFFSET 0) t");
-    query.push(" ORDER BY c.occurred_at DESC, c.id DESC LIMIT ").push_bind(limit);
-    query
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ALL: f64 = 1_000_000.0;
+
+    fn best(odds: Odds) -> Lead {
+        odds.best(1_001.0)
+    }
+
+    fn time(calls: f64) -> Lead {
+        Lead::Time(Need { wanted: 1_001.0, calls, all: ALL })
+    }
+
     #[test]
-    fn the_rarer_leads_and_time_where_neither_is_rare() {
-        assert_eq!(Lead::choose(1_666.0, None), Lead::Words);
-        assert_eq!(Lead::choose(1_666.0, Some(100.0)), Lead::Words);
-        assert_eq!(Lead::choose(800_000.0, Some(100_000.0)), Lead::Calls);
-        assert_eq!(Lead::choose(100_000.0, Some(250_000.0)), Lead::Time);
-        assert_eq!(Lead::choose(800_000.0, None), Lead::Time);
+    fn what_costs_the_least_leads() {
+        let any = Odds { all: ALL, of_time: ALL, known: ALL, fitting: 100_000.0, passing: ALL };
+        assert_eq!(best(Odds { fitting: 600.0, ..any }), Lead::Words);
+        assert_eq!(best(Odds { fitting: 5_000.0, ..any }), time(200_200.0));
+        assert_eq!(best(any), time(10_010.0));
+        // The index knows the filter.
+        let negative = Odds { known: 250_000.0, passing: 250_000.0, fitting: 25_000.0, ..any };
+        assert_eq!(best(negative), time(40_040.0));
+        assert_eq!(best(Odds { fitting: 1_100.0, ..negative }), Lead::Words);
+        assert_eq!(best(Odds { known: 300.0, passing: 300.0, fitting: 150.0, ..any }), Lead::Words);
+        // It does not.
+        assert_eq!(best(Odds { passing: 1_000.0, ..any }), Lead::Calls);
+        assert_eq!(best(Odds { passing: 1_000.0, fitting: 500.0, ..any }), Lead::Words);
+        assert_eq!(best(Odds { passing: 500_000.0, ..any }), time(20_020.0));
+        // Of a time.
+        let early = Odds { of_time: 20_000.0, passing: 20_000.0, ..any };
+        assert_eq!(best(early), time(10_010.0));
+        assert_eq!(best(Odds { of_time: 10.0, passing: 10.0, ..any }), Lead::Calls);
     }
 }

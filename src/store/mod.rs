@@ -16,6 +16,7 @@ pub mod calls;
 pub mod changes;
 pub mod deliveries;
 pub mod events;
+mod facts;
 mod guarded;
 pub mod idempotent_answers;
 pub mod keys;
@@ -29,6 +30,8 @@ mod stretches;
 pub mod summaries;
 pub mod sums;
 pub mod tsquery;
+pub mod vocabulary;
+pub mod whole_call;
 
 pub use guarded::{Guarded, GuardedTransaction};
 

@@ -1,18 +1,20 @@
 //! `call_texts`: which calls speak of something, the newest first, and how well they fit.
 //!
 //! A common word is in most calls, so reading all of its matches is out of the question. The search goes back in time
-//! instead, through stretches that are longer each time: a stretch is a word of the index, too (`moments_of` in
-//! `migrations/0012_search.sql`), and both together are found in the time that the stretch takes alone. A rare word is
-//! looked for at once, and a filter that fewer calls pass than have the word leads to its calls first. Which of the three:
-//! `store/leads.rs`; which stretches: `store/stretches.rs`.
+//! instead, through stretches whose cells are words of the index, too (`moments_of` in `migrations/0012_search.sql`): both
+//! together are found in the time that the stretch takes alone. A rare word is looked for at once, and a filter that few calls
+//! pass leads to its calls first. Which of the three: `store/leads.rs`; which stretches: `store/stretches.rs`.
+
+use std::cmp::Ordering;
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
+use sqlx::{FromRow, PgConnection, PgExecutor, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::bounded;
 use super::call_list::{self, CallFilter};
-use super::leads::{self, Lead};
+use super::facts::Facts;
+use super::leads::Lead;
 use super::stretches::{Stretch, Stretches};
 use super::tsquery;
 use crate::model::CallBounds;
@@ -24,8 +26,12 @@ pub struct Words {
     query: String,
     /// The words of the language that are looked for, as the index has them.
     pub marks: Vec<String>,
+    /// In which they were read.
+    pub language: String,
     /// False = names, numbers and summaries only.
     spoken: bool,
+    /// False = they only say what must not be there, for which the index would be read from end to end.
+    pub(super) is_indexed: bool,
 }
 
 /// A call that fits.
@@ -60,114 +66,194 @@ impl Matches {
 /// Reads words in web-search syntax, with a [`tsquery::mark`] in the place of each number. `wanted` are the words that are to
 /// be found, without syntax. `None` = nothing of it can be found, because it has only words such as `the`.
 pub async fn words(
-    db: &PgPool,
+    db: impl PgExecutor<'_>,
     text: &str,
     numbers: &[Vec<String>],
     wanted: &str,
     spoken: bool,
 ) -> Result<Option<Words>, sqlx::Error> {
-    let row = bounded(db, async |db| {
-        sqlx::query!(
-            r#"SELECT q.query::text AS "query!", numnode(q.query) AS "nodes!",
-                   tsvector_to_array(to_tsvector(s.language::regconfig, $2)) AS "marks!"
-               FROM search_settings s
-               CROSS JOIN LATERAL (SELECT websearch_to_tsquery(s.language::regconfig, $1) AS query) q"#,
-            text,
-            wanted
-        )
-        .fetch_one(db)
-        .await
-    })
+    let row = sqlx::query!(
+        r#"SELECT q.query::text AS "query!", numnode(q.query) AS "nodes!",
+               tsvector_to_array(to_tsvector(s.language::regconfig, $2)) AS "marks!", s.language,
+               querytree(q.query) NOT IN ('', 'T') AS "is_indexed!"
+           FROM search_settings s
+           CROSS JOIN LATERAL (SELECT websearch_to_tsquery(s.language::regconfig, $1) AS query) q"#,
+        text,
+        wanted
+    )
+    .fetch_one(db)
     .await?;
     let query = tsquery::with_numbers(&row.query, numbers);
     let query = if spoken { query } else { tsquery::outside_of_transcripts(&query) };
-    Ok((row.nodes > 0).then_some(Words { query, marks: row.marks, spoken }))
+    let words = Words { query, marks: row.marks, language: row.language, spoken, is_indexed: row.is_indexed };
+    Ok((row.nodes > 0).then_some(words))
 }
 
-/// The newest calls that fit and pass the filter, at most so many, from this edge on.
-pub async fn newest(
-    db: &PgPool,
-    words: &Words,
-    filter: &CallFilter,
-    bounds: &CallBounds,
-    from: Option<Edge>,
-    most: usize,
-) -> Result<Matches, sqlx::Error> {
-    bounded(db, async |db| {
-        let lead = Lead::of(&mut *db, &words.query, filter, bounds).await?;
-        if lead != Lead::Time {
-            // One more than asked for tells whether there are more.
-            let limit = most as i64 + 1;
-            let mut query = match lead {
-                Lead::Calls => leads::statement(&words.query, filter, bounds, from, limit),
-                _ => statement(words, filter, bounds, from, &Stretch::ALL, limit),
-            };
-            let found = query.build_query_as().persistent(false).fetch_all(&mut *db).await?;
-            return Ok(Matches::of(found, most));
-        }
+/// A question that is complete.
+#[derive(Debug, Clone, Copy)]
+pub struct Search<'a> {
+    /// What is looked for.
+    pub words: &'a Words,
+    /// Among which calls; its order, place and limit do not count.
+    pub filter: &'a CallFilter,
+    /// The calls that may be found.
+    pub bounds: &'a CallBounds,
+    /// Where it begins.
+    pub from: Option<Edge>,
+    /// Whether anybody asks how well they fit.
+    pub ranked: bool,
+}
+
+impl Search<'_> {
+    /// The newest calls that fit and pass the filter, at most so many.
+    pub async fn newest(&self, db: &mut PgConnection, most: usize) -> Result<Matches, sqlx::Error> {
+        // One more than asked for tells whether there are more.
+        let wanted = most + 1;
+        let need = match Lead::of(&mut *db, self, wanted as f64).await? {
+            Lead::Time(need) => need,
+            Lead::Words => return Ok(Matches::of(self.fetch(db, self.by_words(None), wanted).await?, most)),
+            Lead::Calls => return Ok(Matches::of(self.fetch(db, self.by_calls(), wanted).await?, most)),
+        };
         let mut found = Vec::new();
-        let mut stretches = Stretches::new(latest(from, filter, bounds), earliest(filter, bounds));
-        while let Some(stretch) = stretches.next(db).await? {
-            let limit = (most + 1 - found.len()) as i64;
-            let mut query = statement(words, filter, bounds, from, &stretch, limit);
-            let matches: Vec<Match> = query.build_query_as().persistent(false).fetch_all(&mut *db).await?;
-            found.extend(matches);
+        let mut stretches = Stretches::new(self.latest(), self.earliest(), need, self.words.is_indexed);
+        while let Some(stretch) = stretches.next(&mut *db, found.len() as f64).await? {
+            found.extend(self.fetch(&mut *db, self.by_words(Some(&stretch)), wanted - found.len()).await?);
             if found.len() > most {
                 break;
             }
         }
         Ok(Matches::of(found, most))
-    })
-    .await
+    }
+
+    /// Nobody asks for what is newer.
+    fn latest(&self) -> Option<DateTime<Utc>> {
+        [self.from.map(|edge| edge.at), self.filter.to, self.bounds.to].into_iter().flatten().min()
+    }
+
+    /// Nobody asks for what is older.
+    fn earliest(&self) -> Option<DateTime<Utc>> {
+        self.filter.from.max(self.bounds.from)
+    }
+
+    /// What the index knows of the filter.
+    pub(super) fn facts(&self) -> Facts {
+        Facts::of(self.filter, self.bounds)
+    }
+
+    /// The words, and that.
+    pub(super) fn tsquery(&self) -> String {
+        let (words, facts) = (&self.words.query, self.facts().tsquery());
+        if facts.is_empty() { words.clone() } else { format!("( {words} ) & {facts}") }
+    }
+
+    /// Whether any call is left out, whatever its words.
+    pub(super) fn narrows(&self) -> bool {
+        self.filter.narrows() || !self.bounds.is_unbounded()
+    }
+
+    /// Whether anybody asks for a time.
+    pub(super) fn has_time(&self) -> bool {
+        self.latest().is_some() || self.earliest().is_some()
+    }
+
+    /// That a text is of the time that is asked for; begins with AND.
+    pub(super) fn time(&self, query: &mut QueryBuilder<Postgres>, of: &str) {
+        for to in [self.filter.to, self.bounds.to].into_iter().flatten() {
+            query.push(format_args!(" AND {of}occurred_at < ")).push_bind(to);
+        }
+        if let Some(earliest) = self.earliest() {
+            query.push(format_args!(" AND {of}occurred_at >= ")).push_bind(earliest);
+        }
+        if let Some(edge) = self.from {
+            edge.condition(query, &format!("({of}occurred_at, {of}call_id)"));
+        }
+    }
+
+    /// The first matches of these, which are `call_id`, `occurred_at` and the `place` of the row in `call_texts`.
+    async fn fetch(
+        &self,
+        db: &mut PgConnection,
+        mut matches: QueryBuilder<Postgres>,
+        limit: usize,
+    ) -> Result<Vec<Match>, sqlx::Error> {
+        matches.push(" ORDER BY occurred_at DESC, call_id DESC LIMIT ").push_bind(limit as i64);
+        matches.push(") SELECT m.call_id, m.occurred_at, ");
+        if self.ranked {
+            // The rank goes by all places of a word, whatever the query says of them, and by the length.
+            let words = if self.words.spoken { "t.words" } else { "ts_filter(t.words, '{a,b}')" };
+            matches.push(format_args!("ts_rank({words}, ")).push_bind(self.words.query.clone());
+            matches.push("::text::tsquery, 1) AS rank FROM m JOIN call_texts t ON t.ctid = m.place");
+        } else {
+            matches.push("0::real AS rank FROM m");
+        }
+        matches.push(" ORDER BY m.occurred_at DESC, m.call_id DESC");
+        matches.build_query_as().persistent(false).fetch_all(db).await
+    }
+
+    /// Those that the index of words finds, within a stretch of time.
+    fn by_words(&self, stretch: Option<&Stretch>) -> QueryBuilder<Postgres> {
+        // OFFSET 0 keeps the planner from beginning with the newest calls, whatever their words, and from reading the index of
+        // times, too, of which the stretch says enough.
+        let mut query = QueryBuilder::new(
+            "WITH m AS (SELECT t.* FROM (SELECT call_id, occurred_at, ctid AS place FROM call_texts WHERE words @@ ",
+        );
+        let words = self.tsquery();
+        let words = match stretch.and_then(Stretch::moments) {
+            Some(moments) => format!("( {words} ) & ( {moments} )"),
+            None => words,
+        };
+        query.push_bind(words).push("::text::tsquery OFFSET 0) t");
+        let is_part = self.facts().is_part;
+        query.push(if is_part { " JOIN calls c ON c.id = t.call_id WHERE true" } else { " WHERE true" });
+        self.time(&mut query, "t.");
+        if let Some(before) = stretch.and_then(|stretch| stretch.before) {
+            query.push(" AND t.occurred_at < ").push_bind(before);
+        }
+        if is_part {
+            call_list::conditions(&mut query, self.filter, self.bounds);
+        }
+        query
+    }
+
+    /// The newest calls that pass the filter, each asked for the words.
+    fn by_calls(&self) -> QueryBuilder<Postgres> {
+        let mut query = QueryBuilder::new(
+            "WITH m AS (SELECT c.id AS call_id, c.occurred_at, t.place FROM (
+                SELECT c.id, c.occurred_at FROM calls c WHERE true",
+        );
+        call_list::conditions(&mut query, self.filter, self.bounds);
+        if let Some(edge) = self.from {
+            edge.condition(&mut query, "(c.occurred_at, c.id)");
+        }
+        // OFFSET 0 keeps the planner from beginning with the words.
+        query.push(" ORDER BY c.occurred_at DESC, c.id DESC OFFSET 0) c CROSS JOIN LATERAL (");
+        query.push("SELECT ctid AS place FROM call_texts WHERE call_id = c.id AND words @@ ");
+        query.push_bind(self.words.query.clone()).push("::text::tsquery OFFSET 0) t");
+        query
+    }
 }
 
-/// The best of these matches, best first, after the given one.
-pub async fn best(
-    db: &PgPool,
-    words: &Words,
-    matches: &[Match],
-    after: Option<Match>,
-    limit: i64,
-) -> Result<Vec<Match>, sqlx::Error> {
-    let ids: Vec<Uuid> = matches.iter().map(|found| found.call_id).collect();
-    bounded(db, async |db| {
-        sqlx::query_as!(
-            Match,
-            r#"SELECT call_id, occurred_at, rank AS "rank!"
-               FROM (SELECT call_id, occurred_at,
-                         -- The rank goes by all places of a word, whatever the query says of them, and by the length.
-                         ts_rank(CASE WHEN $7 THEN words ELSE ts_filter(words, '{a,b}') END, $2::text::tsquery, 1) AS rank
-                     FROM call_texts WHERE call_id = ANY ($1)) ranked
-               WHERE $3::real IS NULL OR (rank, occurred_at, call_id) < ($3, $4, $5)
-               ORDER BY rank DESC, occurred_at DESC, call_id DESC LIMIT $6"#,
-            &ids,
-            words.query,
-            after.map(|after| after.rank),
-            after.map(|after| after.occurred_at),
-            after.map(|after| after.call_id),
-            limit,
-            words.spoken
-        )
-        .fetch_all(db)
-        .await
-    })
-    .await
+impl Matches {
+    /// The best of them, best first, after the given one.
+    pub fn best(&self, after: Option<Match>, limit: usize) -> Vec<Match> {
+        let mut best: Vec<Match> =
+            self.newest.iter().filter(|found| after.is_none_or(|after| after.is_before(found))).copied().collect();
+        best.sort_by(Match::by_rank);
+        best.truncate(limit);
+        best
+    }
 }
 
-/// The words of these words, as the index has them: `(word, entry)`. Those that the index leaves out are missing.
-pub async fn entries(db: &PgPool, words: &[String]) -> Result<Vec<(String, String)>, sqlx::Error> {
-    let rows = bounded(db, async |db| {
-        sqlx::query!(
-            r#"SELECT word AS "word!", entry AS "entry!"
-               FROM search_settings s, unnest($1::text[]) word,
-                   unnest(tsvector_to_array(to_tsvector(s.language::regconfig, word))) entry"#,
-            words
-        )
-        .fetch_all(db)
-        .await
-    })
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.word, row.entry)).collect())
+impl Match {
+    /// Better first; of equals the newer.
+    fn by_rank(&self, other: &Self) -> Ordering {
+        let place = |found: &Self| (found.occurred_at, found.call_id);
+        other.rank.total_cmp(&self.rank).then_with(|| place(other).cmp(&place(self)))
+    }
+
+    fn is_before(&self, other: &Self) -> bool {
+        self.by_rank(other) == Ordering::Less
+    }
 }
 
 /// Says in which language texts are read. Those that were read in another one are read again by [`refresh`].
@@ -233,44 +319,4 @@ impl Edge {
         query.push(format_args!(" AND {columns} {} (", if self.inclusive { "<=" } else { "<" }));
         query.push_bind(self.at).push(", ").push_bind(self.id).push(")");
     }
-}
-
-/// Nobody asks for what is newer.
-fn latest(from: Option<Edge>, filter: &CallFilter, bounds: &CallBounds) -> Option<DateTime<Utc>> {
-    [from.map(|edge| edge.at), filter.to, bounds.to].into_iter().flatten().min()
-}
-
-/// Nobody asks for what is older.
-fn earliest(filter: &CallFilter, bounds: &CallBounds) -> Option<DateTime<Utc>> {
-    filter.from.max(bounds.from)
-}
-
-fn statement(
-    words: &Words,
-    filter: &CallFilter,
-    bounds: &CallBounds,
-    from: Option<Edge>,
-    stretch: &Stretch,
-    limit: i64,
-) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new("SELECT t.call_id, t.occurred_at, 0::real AS rank FROM call_texts t");
-    let narrows = leads::narrows(filter, bounds);
-    query.push(if narrows { " JOIN calls c ON c.id = t.call_id" } else { "" });
-    query.push(" WHERE t.words @@ (").push_bind(words.query.clone()).push("::text::tsquery");
-    // That it is not before the start is said by this, and not again: the planner would ask the index of times, too.
-    if let Some(moment) = stretch.moment() {
-        query.push(" && ").push_bind(moment).push("::text::tsquery");
-    }
-    query.push(")");
-    if let Some(end) = stretch.end {
-        query.push(" AND t.occurred_at < ").push_bind(end);
-    }
-    if let Some(edge) = from {
-        edge.condition(&mut query, "(t.occurred_at, t.call_id)");
-    }
-    if narrows {
-        call_list::conditions(&mut query, filter, bounds);
-    }
-    query.push(" ORDER BY t.occurred_at DESC, t.call_id DESC LIMIT ").push_bind(limit);
-    query
 }

@@ -1,21 +1,34 @@
-//! The way of a search back in time, through stretches that are words of its index (`moments_of` in
-//! `migrations/0012_search.sql`).
+//! The way of a search back in time, through stretches that its index knows: each call has a word for every cell of time that
+//! holds it (`moments_of` in `migrations/0012_search.sql`), and a stretch is some of these cells.
 //!
-//! The first ones are as long as the calls there are dense, each looked at anew, until there were some thousand calls: one
-//! call of a distant future, or a year without any, says nothing about those before it. From then on they grow, so that
-//! who looks for something rare is soon through.
+//! How many calls have to be looked at is known beforehand, about, and the first stretches have so many, which are counted:
+//! one call of a distant future, or a year without any, says nothing about those before it. Where that would be too many to
+//! be counted the way goes on by length, as what was found on the way so far suggests; and where so little was found that
+//! reading every match there is would be no work, all that is left is one stretch.
 
-use chrono::{DateTime, Utc};
+use std::fmt::Write as _;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
-/// A stretch whose length goes by its calls has fewer, unless they are of one hour.
-const MOST_CALLS: i64 = 16_384;
-/// When so many calls were in stretches, these begin to grow.
-const BEGINNING: i64 = 4_096;
-/// After so many stretches of one length come those that are eight times as long.
-const STEPS: u32 = 4;
-/// Lengths of the stretches: 1 hour times a power of 8, up to 3.7 years.
-const LONGEST: u32 = 5;
+use super::leads::Need;
+
+/// So many calls are counted at most.
+const MOST_COUNTED: f64 = 8_192.0;
+/// More than seem to be needed: a second stretch takes longer.
+const MARGIN: f64 = 1.25;
+/// So many times what is known may be guessed.
+const LONGEST_GUESS: f64 = 32.0;
+/// No stretch is longer; it would have too many cells.
+const LONGEST: TimeDelta = TimeDelta::days(40 * 365);
+/// Cells are 1 hour times a power of 8, up to 3.7 years.
+const LEVELS: u32 = 6;
+/// The ends of a stretch are as exact as this part of it, counted or guessed: each cell more takes the index longer, and what
+/// is too much is read for nothing.
+const COUNTED_PARTS: i64 = 32;
+const GUESSED_PARTS: i64 = 8;
+/// So many times the matches that are wanted are no work.
+const FEW: f64 = 3.0;
 
 /// The way back in time.
 pub(super) struct Stretches {
@@ -26,132 +39,201 @@ pub(super) struct Stretches {
     way: Way,
 }
 
-/// A part of all time: from `start` until before `end`.
+/// A part of all time: from its start until before its end.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Stretch {
-    start: Option<DateTime<Utc>>,
-    /// The end; `None` = it has none.
-    pub(super) end: Option<DateTime<Utc>>,
-    level: Option<u32>,
+    /// Hours since 1970.
+    start: i64,
+    end: i64,
+    /// Whether its calls are found by its cells; else by what they are not.
+    has_cells: bool,
+    /// What is not older was looked at.
+    pub(super) before: Option<DateTime<Utc>>,
 }
 
 /// What was gone of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Way {
+    /// What for.
+    need: Need,
     /// What is not older was looked at.
     end: Option<DateTime<Utc>>,
-    /// How long the next stretch is; `None` = it is not known, or all that is left is one stretch.
-    level: Option<u32>,
-    /// So many were of this length, since they grow.
-    steps: u32,
-    /// Calls of the stretches so far, counted until there are enough.
-    calls: i64,
+    /// How long the stretches so far are, or would be if all of their calls were as dense as the last ones.
+    length: TimeDelta,
+    /// Their calls, as far as these were counted.
+    counted: f64,
+    /// Whether all that is left may be one stretch without cells.
+    has_rest: bool,
     finished: bool,
 }
 
+/// What lies ahead.
+#[derive(Debug, Clone, Copy)]
+struct Ahead {
+    /// The latest call that is not looked at yet.
+    latest: DateTime<Utc>,
+    /// The call that is as far from it as calls were to be counted; `None` = there are not so many, or none was counted.
+    counted: Option<DateTime<Utc>>,
+    /// The call that is half as far.
+    half: Option<DateTime<Utc>>,
+    /// The oldest call that anybody asks for is not older.
+    oldest: DateTime<Utc>,
+}
+
 impl Stretches {
-    pub(super) fn new(latest: Option<DateTime<Utc>>, earliest: Option<DateTime<Utc>>) -> Self {
-        Self { latest, earliest, way: Way::default() }
+    /// `is_indexed` = the index knows what is looked for also without a time.
+    pub(super) fn new(
+        latest: Option<DateTime<Utc>>,
+        earliest: Option<DateTime<Utc>>,
+        need: Need,
+        is_indexed: bool,
+    ) -> Self {
+        Self { latest, earliest, way: Way { has_rest: is_indexed, ..Way::new(need) } }
     }
 
-    pub(super) async fn next(&mut self, db: &mut PgConnection) -> Result<Option<Stretch>, sqlx::Error> {
+    /// The next one. `found` = so many matches were found so far.
+    pub(super) async fn next(&mut self, db: &mut PgConnection, found: f64) -> Result<Option<Stretch>, sqlx::Error> {
         if self.way.finished {
             return Ok(None);
         }
-        let (end, grows) = (self.way.end, self.way.grows());
-        // One entry of the index for what is known, some thousand for what is not.
+        let count = self.way.to_count();
         let row = sqlx::query!(
             "WITH latest AS (SELECT occurred_at FROM call_texts
                              WHERE occurred_at <= coalesce($1::timestamptz, 'infinity')
                                AND occurred_at < coalesce($2::timestamptz, 'infinity')
-                             ORDER BY occurred_at DESC LIMIT 1)
+                             ORDER BY occurred_at DESC LIMIT 1),
+                  half AS (SELECT occurred_at FROM call_texts
+                           WHERE $3::bigint > 0 AND occurred_at <= (SELECT occurred_at FROM latest)
+                           ORDER BY occurred_at DESC OFFSET $3 LIMIT 1)
              SELECT (SELECT occurred_at FROM latest) AS latest,
-                    CASE WHEN NOT $3 THEN (
-                        SELECT occurred_at FROM call_texts WHERE occurred_at <= (SELECT occurred_at FROM latest)
-                        ORDER BY occurred_at DESC OFFSET $4 LIMIT 1) END AS further",
+                    (SELECT occurred_at FROM half) AS half,
+                    (SELECT occurred_at FROM call_texts WHERE occurred_at <= (SELECT occurred_at FROM half)
+                     ORDER BY occurred_at DESC OFFSET $3 LIMIT 1) AS counted,
+                    (SELECT min(occurred_at) FROM call_texts) AS oldest",
             self.latest,
-            end,
-            grows,
-            MOST_CALLS
+            self.way.end,
+            (count / 2.0) as i64
         )
         .fetch_one(&mut *db)
         .await?;
-        let wanted = |latest: &DateTime<Utc>| self.earliest.is_none_or(|earliest| *latest >= earliest);
-        let Some(latest) = row.latest.filter(wanted) else { return Ok(None) };
-        let stretch = self.way.stretch(latest, row.further);
-        if let Some(start) = stretch.start.filter(|_| !grows) {
-            let calls = sqlx::query_scalar!(
-                r#"SELECT count(*) AS "calls!" FROM (
-                       SELECT FROM call_texts WHERE occurred_at BETWEEN $1 AND $2 LIMIT $3) calls"#,
-                start,
-                latest,
-                BEGINNING
-            )
-            .fetch_one(db)
-            .await?;
-            self.way.calls += calls;
+        let (Some(latest), Some(oldest)) = (row.latest, row.oldest) else { return Ok(None) };
+        let oldest = self.earliest.map_or(oldest, |earliest| earliest.max(oldest));
+        if latest < oldest {
+            return Ok(None);
         }
-        Ok(Some(stretch))
+        Ok(Some(self.way.stretch(Ahead { latest, counted: row.counted, half: row.half, oldest }, count, found)))
     }
 }
 
 impl Way {
-    /// Whether the length no longer goes by the calls.
-    fn grows(&self) -> bool {
-        self.calls >= BEGINNING
+    fn new(need: Need) -> Self {
+        let need = Need { calls: need.calls * MARGIN, ..need };
+        Self { need, end: None, length: TimeDelta::zero(), counted: 0.0, has_rest: true, finished: false }
     }
 
-    /// The next stretch. `latest` is the latest call that is not looked at yet, `further` the one that is too far from it for
-    /// one stretch; `None` = there is none.
-    fn stretch(&mut self, latest: DateTime<Utc>, further: Option<DateTime<Utc>>) -> Stretch {
-        if self.grows() {
-            self.steps += 1;
-            if self.steps > STEPS {
-                (self.steps, self.level) = (1, self.level.map(|level| (level + 1).min(LONGEST)));
-            }
-        } else {
-            self.level = further.map(|further| level_of(latest, further));
+    /// So many calls are to be counted; 0 = enough were.
+    fn to_count(&self) -> f64 {
+        let left = self.need.calls.min(MOST_COUNTED) - self.counted;
+        // Where all that seemed to be needed was looked at and more is wanted, what was found says how much.
+        if left > 0.0 { left.max(MOST_COUNTED / 64.0).round() } else { 0.0 }
+    }
+
+    /// The next one, after so many matches were found.
+    fn stretch(&mut self, ahead: Ahead, count: f64, found: f64) -> Stretch {
+        let Ahead { latest, counted, half, oldest } = ahead;
+        if self.has_rest && count == 0.0 && found.max(1.0) / self.counted * self.need.all < self.need.wanted * FEW {
+            self.finished = true;
+            return Stretch { start: 0, end: hour_of(latest) + 1, has_cells: false, before: self.end };
         }
-        let start = self.level.and_then(|level| start_of(latest, level));
-        let stretch = Stretch { start, end: self.end, level: self.level.filter(|_| start.is_some()) };
-        self.end = start;
-        // Without a start it has all that is older.
-        self.finished = start.is_none();
+        let measured = counted.zip(half);
+        let is_far = counted.is_some_and(|counted| latest - counted > LONGEST);
+        // Behind these the calls are much denser: how long they took says nothing about those.
+        let is_apart = is_far || measured.is_some_and(|(counted, half)| (half - counted) * 4 < latest - counted);
+        let (start, parts) = match measured {
+            Some((counted, _)) if is_apart => {
+                self.counted += if is_far { 1.0 } else { count };
+                (counted, i64::MAX)
+            }
+            Some((counted, half)) => {
+                self.counted += count;
+                // What goes beyond the calls that are counted goes by how dense they are there.
+                let left = (self.need.calls - self.counted).min(LONGEST_GUESS * count);
+                if self.to_count() == 0.0 && left > 0.0 {
+                    (counted - times(half - counted, left / count * 2.0), GUESSED_PARTS)
+                } else {
+                    (counted, COUNTED_PARTS)
+                }
+            }
+            None if count > 0.0 => (oldest, COUNTED_PARTS),
+            None => {
+                let guess = if found > 0.0 { (self.need.wanted / found - 1.0) * MARGIN } else { LONGEST_GUESS };
+                (latest - times(self.length, guess.clamp(0.1, LONGEST_GUESS)), GUESSED_PARTS)
+            }
+        };
+        let start = start.max(oldest).max(latest - LONGEST);
+        let stretch = Stretch::new(start, latest, self.end, parts);
+        self.length += match measured {
+            Some(_) if is_far => TimeDelta::zero(),
+            Some((counted, half)) if is_apart => (half - counted) * 2,
+            _ => latest - stretch.start(),
+        };
+        self.end = Some(stretch.start());
+        // What is older than 1970 is in the first hour.
+        self.finished = stretch.start == 0 || stretch.start() <= oldest;
         stretch
     }
 }
 
 impl Stretch {
-    /// All time.
-    pub(super) const ALL: Self = Self { start: None, end: None, level: None };
+    fn new(start: DateTime<Utc>, latest: DateTime<Utc>, before: Option<DateTime<Utc>>, parts: i64) -> Self {
+        let (first, last) = (hour_of(start), hour_of(latest));
+        let precision = level_below((last - first) / parts);
+        let (start, end) = (first / precision * precision, (last / precision + 1) * precision);
+        Self { start, end, has_cells: true, before }
+    }
 
-    /// The word of the index that stands for it.
-    pub(super) fn moment(&self) -> Option<String> {
-        let (start, level) = (self.start?, self.level?);
-        Some(format!("@{level}/{}", start.timestamp() / seconds(level)))
+    fn start(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp(self.start * 3_600, 0).unwrap_or_default()
+    }
+
+    /// The words of the index of which each of its calls has one, for a `tsquery`; `None` = all that is older than its end.
+    pub(super) fn moments(&self) -> Option<String> {
+        if !self.has_cells {
+            return None;
+        }
+        let mut words = String::new();
+        let mut at = self.start;
+        while at < self.end {
+            let fits = |level: &u32| at % hours(*level) == 0 && at + hours(*level) <= self.end;
+            let level = (0..LEVELS).rev().find(fits).unwrap_or(0);
+            let or = if words.is_empty() { "" } else { " | " };
+            let _ = write!(words, "{or}@{level}/{}", at / hours(level));
+            at += hours(level);
+        }
+        Some(words)
     }
 }
 
-/// The longest stretch with the one moment that does not have the other; the shortest of all where none is so short.
-fn level_of(latest: DateTime<Utc>, further: DateTime<Utc>) -> u32 {
-    let is_short = |level: &u32| start_of(latest, *level).is_some_and(|start| start > further);
-    (0..=LONGEST).rev().find(is_short).unwrap_or(0)
+const fn hours(level: u32) -> i64 {
+    8_i64.pow(level)
 }
 
-/// Start of the stretch that has this moment; `None` = it has no start, because all before 1970 is in it.
-fn start_of(moment: DateTime<Utc>, level: u32) -> Option<DateTime<Utc>> {
-    let number = moment.timestamp() / seconds(level);
-    DateTime::from_timestamp(number * seconds(level), 0).filter(|_| number > 0)
+/// Hours since 1970; all that was before is in the first one, as in the index.
+fn hour_of(moment: DateTime<Utc>) -> i64 {
+    moment.timestamp().max(0) / 3_600
 }
 
-const fn seconds(level: u32) -> i64 {
-    3_600 * 8_i64.pow(level)
+/// The longest cell, in hours, that is not longer.
+fn level_below(length: i64) -> i64 {
+    (0..LEVELS).rev().map(hours).find(|hours| *hours <= length).unwrap_or(1)
+}
+
+fn times(length: TimeDelta, factor: f64) -> TimeDelta {
+    TimeDelta::seconds((length.num_seconds() as f64 * factor).min(LONGEST.num_seconds() as f64) as i64)
 }
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
-
     use super::*;
 
     fn time(text: &str) -> DateTime<Utc> {
@@ -160,51 +242,47 @@ mod tests {
 
     #[test]
     fn stretches_are_named_as_the_index_names_them() {
-        // SELECT moments_of('2026-01-05T10:00:00Z')
-        let expected = ["@0/491002", "@1/61375", "@2/7671", "@3/958", "@4/119", "@5/14"];
-        for (level, expected) in expected.into_iter().enumerate() {
-            let level = level as u32;
-            let start = start_of(time("2026-01-05T10:00:00Z"), level);
-            let stretch = Stretch { start, end: None, level: Some(level) };
-            assert_eq!(stretch.moment().as_deref(), Some(expected));
-        }
-        assert_eq!(start_of(time("1965-01-05T10:00:00Z"), 3), None);
+        // SELECT moments_of('2026-01-05T10:00:00Z') is {@0/491002, @1/61375, @2/7671, @3/958, @4/119, @5/14}.
+        let moments = |start, latest| Stretch::new(time(start), time(latest), None, i64::MAX).moments().unwrap();
+        assert_eq!(moments("2026-01-05T10:59:00Z", "2026-01-05T10:59:30Z"), "@0/491002");
+        assert_eq!(moments("2026-01-05T07:59:00Z", "2026-01-05T16:10:00Z"), "@0/490999 | @1/61375 | @0/491008");
+        assert_eq!(moments("1965-01-05T10:00:00Z", "1970-01-01T01:10:00Z"), "@0/0 | @0/1");
+        let long = moments("1987-01-05T10:00:00Z", "2026-01-05T10:00:00Z");
+        assert!(long.contains("@5/14") || long.contains("@5/13"), "{long}");
+        assert!(long.split(" | ").count() < 70, "{long}");
     }
 
     #[test]
-    fn a_stretch_is_as_long_as_its_calls_are_apart() {
-        let latest = time("2026-01-05T10:30:00Z");
-        for (further, level) in [
-            ("2026-01-05T10:29:00Z", 0),
-            ("2026-01-05T09:30:00Z", 0),
-            ("2026-01-05T07:30:00Z", 1),
-            ("1990-01-05T08:00:00Z", 5),
-        ] {
-            assert_eq!(level_of(latest, time(further)), level, "{further}");
-        }
+    fn a_guess_has_few_cells() {
+        let stretch = Stretch::new(time("2019-01-05T10:00:00Z"), time("2026-01-05T10:30:00Z"), None, GUESSED_PARTS);
+        assert!(stretch.start() <= time("2019-01-05T10:00:00Z") && stretch.start() > time("2018-06-01T00:00:00Z"));
+        assert!(stretch.moments().unwrap().split(" | ").count() < 12, "{stretch:?}");
     }
 
-    /// How many calls each stretch has, for calls at these times, the latest first.
-    fn shares(times: &[DateTime<Utc>]) -> Vec<usize> {
-        let (mut way, mut shares, mut seen) = (Way::default(), Vec::new(), 0);
-        while seen < times.len() && !way.finished {
-            let further = times.get(seen + MOST_CALLS as usize).filter(|_| !way.grows()).copied();
-            let stretch = way.stretch(times[seen], further);
-            let share =
-                times[seen..].iter().take_while(|time| stretch.start.is_none_or(|start| **time >= start)).count();
-            way.calls += share as i64;
+    /// How many calls each stretch has, for calls at these times, the latest first, of which one of so many fits and was
+    /// thought to, until enough were found.
+    fn shares(times: &[DateTime<Utc>], one_of: f64, thought: f64) -> Vec<usize> {
+        let all = times.len() as f64;
+        let mut way = Way::new(Need { wanted: 1_001.0, calls: 1_001.0 * thought, all });
+        let (mut shares, mut seen) = (Vec::new(), 0);
+        while seen < times.len() && !way.finished && (seen as f64) < one_of * 1_001.0 {
+            let count = way.to_count();
+            let counted = (count > 0.0).then(|| times.get(seen + count as usize).copied()).flatten();
+            let half = times.get(seen + count as usize / 2).copied();
+            let ahead = Ahead { latest: times[seen], counted, half, oldest: times[times.len() - 1] };
+            let start = way.stretch(ahead, count, (seen as f64 / one_of).floor()).start();
+            let share = times[seen..].iter().take_while(|time| **time >= start).count();
             seen += share;
             shares.push(share);
         }
-        assert_eq!(seen, times.len(), "each call is in one of them");
         shares
     }
 
     #[test]
-    fn distant_calls_say_nothing_about_the_others() {
+    fn a_search_looks_at_what_it_needs() {
         let every_minute = |latest: &str| {
             let latest = time(latest);
-            (0..100_000).map(move |minute| latest - TimeDelta::minutes(minute))
+            (0..400_000).map(move |minute| latest - TimeDelta::minutes(minute))
         };
         let everyday: Vec<_> = every_minute("2026-02-01T00:00:00Z").collect();
         let future: Vec<_> = ["9000-01-01T00:00:00Z", "2300-01-01T00:00:00Z", "2100-01-01T00:00:00Z"]
@@ -215,14 +293,24 @@ mod tests {
         let gap: Vec<_> =
             every_minute("2026-02-01T00:00:00Z").take(100).chain(every_minute("2021-02-01T00:00:00Z")).collect();
         for times in [everyday, future, gap] {
-            let shares = shares(&times);
-            let mut calls = 0;
-            let beginning = shares.iter().take_while(|share| {
-                calls += **share;
-                calls - **share < BEGINNING as usize
-            });
-            assert!(beginning.copied().max() < Some(MOST_CALLS as usize), "{shares:?}");
-            assert!(shares.len() < 30, "{shares:?}");
+            for one_of in [1.0, 2.0, 10.0, 100.0] {
+                let shares = shares(&times, one_of, one_of);
+                let seen: usize = shares.iter().sum();
+                assert!((seen as f64) < 2.0 * 1_001.0 * one_of && shares.len() < 10, "{one_of}: {shares:?}");
+            }
+            // Four times as many as were thought to, and as few.
+            let shares = shares(&times, 10.0, 40.0);
+            assert!(shares.len() < 6, "{shares:?}");
+        }
+    }
+
+    #[test]
+    fn where_next_to_nothing_is_found_the_rest_is_one_stretch() {
+        let latest = time("2026-02-01T00:00:00Z");
+        let times: Vec<_> = (0..400_000).map(|minute| latest - TimeDelta::minutes(minute)).collect();
+        for one_of in [1_000.0, f64::INFINITY] {
+            let shares = shares(&times, one_of, 10.0);
+            assert_eq!((shares.iter().sum::<usize>(), shares.len()), (times.len(), 2), "{shares:?}");
         }
     }
 }

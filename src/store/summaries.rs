@@ -2,8 +2,9 @@
 //! that is there, so a re-run shows the earlier results until it has new ones.
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 use sqlx::types::Json;
-use sqlx::{Connection as _, PgPool};
+use sqlx::{Connection as _, PgExecutor, PgPool};
 use uuid::Uuid;
 
 use super::{Result, bounded, fenced};
@@ -55,67 +56,18 @@ pub async fn transcript(db: &PgPool, call_id: CallId) -> std::result::Result<Opt
 }
 
 /// The latest transcripts of the given calls; calls without one are missing.
-pub async fn transcripts(db: &PgPool, call_ids: &[Uuid]) -> std::result::Result<Vec<(Uuid, Transcript)>, sqlx::Error> {
-    let rows = bounded(db, async |db| {
-        sqlx::query!(
-            r#"SELECT DISTINCT ON (call_id) call_id, transcript AS "transcript!: Json<Transcript>"
-           FROM call_summaries WHERE call_id = ANY ($1) AND transcript IS NOT NULL ORDER BY call_id, run DESC"#,
-            call_ids
-        )
-        .fetch_all(db)
-        .await
-    })
+pub async fn transcripts(
+    db: impl PgExecutor<'_>,
+    call_ids: &[Uuid],
+) -> std::result::Result<Vec<(Uuid, Transcript)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT DISTINCT ON (call_id) call_id, transcript AS "transcript!: Json<Transcript>"
+       FROM call_summaries WHERE call_id = ANY ($1) AND transcript IS NOT NULL ORDER BY call_id, run DESC"#,
+        call_ids
+    )
+    .fetch_all(db)
     .await?;
     Ok(rows.into_iter().map(|row| (row.call_id, row.transcript.0)).collect())
-}
-
-/// What a run has made.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Version {
-    /// Number of the run.
-    pub run: i32,
-    /// When it had made the first of it.
-    pub created_at: DateTime<Utc>,
-    /// Model that made its transcript.
-    pub transcribed_with: Option<String>,
-    /// What that model was told.
-    pub prompt_version: Option<String>,
-    /// Its analysis.
-    pub analysis: Option<StoredAnalysis>,
-}
-
-/// What the runs of a call have made, the latest first, but for what was said.
-pub async fn versions(db: &PgPool, call_id: CallId) -> std::result::Result<Vec<Version>, sqlx::Error> {
-    let rows = bounded(db, async |db| {
-        sqlx::query!(
-            r#"SELECT run, created_at, transcribed_with, prompt_version, summary,
-               statements AS "statements: Json<Vec<Statement>>", sentiment, urgency, topics, analyzed_with,
-               analyzed_in_parts
-           FROM call_summaries WHERE call_id = $1 ORDER BY run DESC"#,
-            call_id.0
-        )
-        .fetch_all(db)
-        .await
-    })
-    .await?;
-    let versions = rows.into_iter().map(|row| Version {
-        run: row.run,
-        created_at: row.created_at,
-        transcribed_with: row.transcribed_with,
-        prompt_version: row.prompt_version,
-        analysis: row.summary.map(|summary| StoredAnalysis {
-            run: row.run,
-            summary,
-            statements: row.statements.map(|statements| statements.0).unwrap_or_default(),
-            // The column is checked; a word from a later version counts as neutral here.
-            sentiment: row.sentiment.and_then(|word| word.parse().ok()).unwrap_or(Sentiment::Neutral),
-            urgency: row.urgency.unwrap_or_default(),
-            topics: row.topics.unwrap_or_default(),
-            model: row.analyzed_with,
-            parts: row.analyzed_in_parts,
-        }),
-    });
-    Ok(versions.collect())
 }
 
 /// The segments of the latest transcript on which the analysis of a call and its action items are founded. What was made of
@@ -243,7 +195,7 @@ pub async fn analysis(db: &PgPool, call_id: CallId) -> std::result::Result<Optio
 }
 
 /// An action item's row.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct ActionItemRow {
     /// Id.
     pub id: Uuid,
@@ -265,47 +217,16 @@ pub struct ActionItemRow {
 
 /// The present action items of a call, in the order of the analysis: those of its latest one, and those of earlier ones that
 /// a person has changed.
-pub async fn action_items(db: &PgPool, call_id: CallId) -> std::result::Result<Vec<ActionItemRow>, sqlx::Error> {
-    bounded(db, async |db| {
-        sqlx::query_as!(
-            ActionItemRow,
-            "SELECT id, text, owner, due_words, due_at, state, evidence, supported FROM action_items
-         WHERE call_id = $1 AND current ORDER BY position, run",
-            call_id.0
-        )
-        .fetch_all(db)
-        .await
-    })
-    .await
-}
-
-/// What a list shows of a call's latest analysis.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AnalysisBrief {
-    /// Call.
-    pub call_id: Uuid,
-    /// The statements as one text.
-    pub summary: String,
-    /// A [`Sentiment`].
-    pub sentiment: String,
-    /// 1 to 5.
-    pub urgency: i16,
-    /// Keywords.
-    pub topics: Vec<String>,
-}
-
-/// The latest analyses of the given calls; calls without one are missing.
-pub async fn briefs(db: &PgPool, call_ids: &[Uuid]) -> std::result::Result<Vec<AnalysisBrief>, sqlx::Error> {
-    bounded(db, async |db| {
-        sqlx::query_as!(
-            AnalysisBrief,
-            r#"SELECT DISTINCT ON (call_id) call_id, summary AS "summary!", sentiment AS "sentiment!",
-               urgency AS "urgency!", topics AS "topics!"
-           FROM call_summaries WHERE call_id = ANY ($1) AND summary IS NOT NULL ORDER BY call_id, run DESC"#,
-            call_ids
-        )
-        .fetch_all(db)
-        .await
-    })
+pub async fn action_items(
+    db: impl PgExecutor<'_>,
+    call_id: CallId,
+) -> std::result::Result<Vec<ActionItemRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ActionItemRow,
+        "SELECT id, text, owner, due_words, due_at, state, evidence, supported FROM action_items
+     WHERE call_id = $1 AND current ORDER BY position, run",
+        call_id.0
+    )
+    .fetch_all(db)
     .await
 }

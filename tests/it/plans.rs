@@ -25,7 +25,8 @@ const LARGE: &str =
 /// A call of the world below.
 const ONE: &str = "00000000-0000-0000-0000-0000000004d2";
 
-/// 20,000 calls of the last weeks, one each 2 minutes, with all that hangs on them; written as the triggers would do it.
+/// 20,000 calls of the last weeks, one each 2 minutes, with all that hangs on them; written as the triggers would do it. Texts
+/// are as long as those of a short call.
 const WORLD: &str = "
     SET session_replication_role = replica;
     INSERT INTO calls (id, source, external_id, state, direction, caller_name, caller_number, called_number, started_at,
@@ -43,7 +44,7 @@ const WORLD: &str = "
         'A refund for ' || external_id || '.', '[]', sentiment, urgency, topics FROM calls;
     INSERT INTO call_texts (call_id, occurred_at, words)
     SELECT id, occurred_at, setweight(to_tsvector('english', 'A refund for ' || external_id || '.'), 'B')
-        || array_to_tsvector(moments_of(occurred_at)) FROM calls;
+        || array_to_tsvector(moments_of(occurred_at) || facts_of(calls) || repeat('x', 2000)) FROM calls;
     INSERT INTO action_items (id, call_id, run, position, text, owner, due_at, state, evidence, supported, created_at)
     SELECT id, id, 1, 0, 'Write', 'Owner ' || right(external_id, 2), started_at + interval '20 days', CASE open_actions WHEN 0 THEN 'done' ELSE 'open' END, '{0}', true, started_at
     FROM calls;

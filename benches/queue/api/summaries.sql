@@ -1,7 +1,7 @@
 -- Transcripts of 600 words and analyses of those of the calls $1 to $2 that were recorded; and what the search has of them,
 -- put together from that of the paragraphs.
 WITH chosen AS (
-    SELECT c.*, ('x' || right(id::text, 8))::bit(32)::bigint AS n FROM calls c
+    SELECT c.*, ('x' || right(id::text, 8))::bit(32)::bigint AS n, facts_of(c) AS facts FROM calls c
     WHERE id BETWEEN ('0195' || lpad(to_hex($1::bigint), 28, '0'))::uuid AND ('0195' || lpad(to_hex($2::bigint), 28, '0'))::uuid
 ), texts AS (
     SELECT c.*, left(p1.text, 300) AS summary, p1.words || p2.words || p3.words || p4.words || p5.words || p6.words AS words,
@@ -16,12 +16,14 @@ WITH chosen AS (
     INSERT INTO call_texts (call_id, occurred_at, words)
     SELECT id, occurred_at, setweight(to_tsvector('english', caller_name || ' | ' || called_name), 'A')
         || setweight(to_tsvector('english', summary || E'\n' || array_to_string(topics, ' | ')), 'B') || words
-        || number_words(caller_number || ' | ' || called_number, 'A') || array_to_tsvector(moments_of(occurred_at))
+        || number_words(caller_number || ' | ' || called_number, 'A')
+        || array_to_tsvector(moments_of(occurred_at) || facts)
     FROM texts
 ), names AS (
     INSERT INTO call_texts (call_id, occurred_at, words)
     SELECT id, occurred_at, setweight(to_tsvector('english', caller_name || ' | ' || called_name), 'A')
-        || number_words(caller_number || ' | ' || called_number, 'A') || array_to_tsvector(moments_of(occurred_at))
+        || number_words(caller_number || ' | ' || called_number, 'A')
+        || array_to_tsvector(moments_of(occurred_at) || facts)
     FROM chosen WHERE state = 'no_recording'
 )
 INSERT INTO call_summaries (call_id, run, transcript, transcribed_with, summary, statements, sentiment, urgency, topics,

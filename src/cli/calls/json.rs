@@ -10,9 +10,10 @@ use crate::cli::jobs::JobJson;
 use crate::model::price::CURRENCY;
 use crate::model::{Segment, Sentiment, Speaker, Statement, Timing, Transcript};
 use crate::queue::{AttemptRow, CallCost, Cost, StepCost};
+use crate::store::call_list::ListedCall;
 use crate::store::calls::CallRow;
 use crate::store::deliveries::DeliveryRow;
-use crate::store::summaries::{ActionItemRow, AnalysisBrief};
+use crate::store::summaries::ActionItemRow;
 
 /// `calls list --json`: the same as in `GET /api/calls/`.
 #[derive(Serialize)]
@@ -136,18 +137,15 @@ struct SegmentJson<'a> {
 }
 
 impl<'a> ListJson<'a> {
-    /// Calls, each with its cost, and with the analyses of those that have one.
-    pub fn new(calls: &'a [(CallRow, CallCost)], briefs: &'a [AnalysisBrief]) -> Self {
-        let listed = |(call, cost): &'a (CallRow, CallCost)| {
-            let brief = briefs.iter().find(|brief| brief.call_id == call.id);
-            ListedJson {
-                call: CallJson::new(call),
-                summary: brief.map(|brief| brief.summary.as_str()),
-                sentiment: brief.map(|brief| brief.sentiment.as_str()),
-                urgency: brief.map(|brief| brief.urgency),
-                topics: brief.map(|brief| brief.topics.as_slice()).unwrap_or_default(),
-                cost: CostJson::new(cost),
-            }
+    /// Calls, each with its cost.
+    pub fn new(calls: &'a [(ListedCall, CallCost)]) -> Self {
+        let listed = |(ListedCall { call, brief, .. }, cost): &'a (ListedCall, CallCost)| ListedJson {
+            call: CallJson::new(call),
+            summary: brief.summary.as_deref(),
+            sentiment: brief.sentiment.as_deref(),
+            urgency: brief.urgency,
+            topics: brief.topics.as_deref().unwrap_or_default(),
+            cost: CostJson::new(cost),
         };
         Self { items: calls.iter().map(listed).collect() }
     }

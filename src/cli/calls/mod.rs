@@ -20,7 +20,6 @@ use crate::pipeline::rerun::{RerunError, rerun};
 use crate::queue::{self, Waker};
 use crate::store::call_list::{self, CallFilter, ListedCall};
 use crate::store::calls::CallRow;
-use crate::store::summaries;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -120,21 +119,20 @@ pub async fn run(args: CallsArgs, terminal: &Terminal) -> Result<(), Failure> {
 async fn show_list(session: &Session, args: ListArgs) -> Result<(), Failure> {
     // One more than shown tells whether there are more.
     let filter = CallFilter { state: args.state, limit: args.limit + 1, ..CallFilter::default() };
-    let listed = call_list::list(&session.db, &filter, &CallBounds::default()).await?;
-    let mut calls: Vec<CallRow> = listed.into_iter().map(|ListedCall { call, .. }| call).collect();
+    let mut calls = call_list::list(&session.db, &filter, &CallBounds::default()).await?;
     let more = calls.len() as i64 > args.limit;
     calls.truncate(args.limit as usize);
     if args.json {
-        let ids: Vec<Uuid> = calls.iter().map(|call| call.id).collect();
-        let briefs = summaries::briefs(&session.db, &ids).await?;
+        let ids: Vec<Uuid> = calls.iter().map(|listed| listed.call.id).collect();
         let mut costs = queue::costs_of_calls(&session.db, &ids).await?;
-        let with_cost = |call: CallRow| {
-            let cost = costs.remove(&call.id).unwrap_or_default();
-            (call, cost)
+        let with_cost = |listed: ListedCall| {
+            let cost = costs.remove(&listed.call.id).unwrap_or_default();
+            (listed, cost)
         };
         let calls: Vec<_> = calls.into_iter().map(with_cost).collect();
-        return Ok(print_json(&ListJson::new(&calls, &briefs))?);
+        return Ok(print_json(&ListJson::new(&calls))?);
     }
+    let calls: Vec<CallRow> = calls.into_iter().map(|listed| listed.call).collect();
     Ok(print(&page_of_calls(&session.screen, &calls, filter.state.as_deref(), more))?)
 }
 

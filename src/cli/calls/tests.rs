@@ -7,8 +7,9 @@ use crate::cli::jobs::samples::{at, attempt, job};
 use crate::cli::render::width_of;
 use crate::model::{Segment, Sentiment, Speaker, Statement, Timing, Transcript};
 use crate::queue::{CallCost, Cost, StepCost};
+use crate::store::call_list::{Brief, ListedCall};
 use crate::store::deliveries::DeliveryRow;
-use crate::store::summaries::{ActionItemRow, AnalysisBrief, StoredAnalysis};
+use crate::store::summaries::{ActionItemRow, StoredAnalysis};
 
 fn call(state: &str) -> CallRow {
     CallRow {
@@ -314,16 +315,17 @@ fn json_keeps_its_shape() {
     let bare = serde_json::to_value(StoryJson::new(&story, now, false)).unwrap();
     assert!(bare.get("transcript").is_none() && bare["summary"].is_null());
     assert_eq!(bare["jobs"][1]["waiting_until"], "2026-11-17T07:10:00Z");
-    let brief = AnalysisBrief {
-        call_id: story.call.id,
-        summary: "A refund.".to_owned(),
-        sentiment: "neutral".to_owned(),
-        urgency: 3,
-        topics: vec!["billing".to_owned()],
+    let brief = Brief {
+        summary: Some("A refund.".to_owned()),
+        sentiment: Some("neutral".to_owned()),
+        urgency: Some(3),
+        topics: Some(vec!["billing".to_owned()]),
     };
     let bare = CallRow { id: Uuid::nil(), ..call("processing") };
-    let calls = [(story.call.clone(), complete().cost), (bare, CallCost::default())];
-    insta::assert_json_snapshot!("list", ListJson::new(&calls, &[brief]));
+    let listed = |call, brief| ListedCall { call, brief, key: 0 };
+    let calls =
+        [(listed(story.call.clone(), brief), complete().cost), (listed(bare, Brief::default()), CallCost::default())];
+    insta::assert_json_snapshot!("list", ListJson::new(&calls));
     let begun = RerunJson { call_id: story.call.id, external_id: "call-0001", run: 2, from: "analyze" };
     insta::assert_json_snapshot!("rerun", begun);
 }

@@ -3,8 +3,9 @@
 //! PostgreSQL could do it (`ts_headline`), but reads every transcript of the page as a whole for it, which takes longer
 //! than the search. Here words are told apart, and those that may be meant are given to the index's own dictionary.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 
+use hashbrown::HashSet;
 use poem_openapi::Object;
 
 use super::super::schema::Nullable;
@@ -73,29 +74,45 @@ impl<'a> Texts<'a> {
 pub struct Finder {
     /// The words as they stand in texts, in lower case.
     words: HashSet<String>,
+    /// How they begin.
+    begins: Beginnings,
     /// Ends of numbers, backwards.
     numbers: Vec<String>,
 }
 
-/// The words of these texts that may be among those with these entries in the index: no dictionary changes how a word
-/// begins.
-pub fn candidates<'a>(texts: impl Iterator<Item = &'a str>, entries: &[String]) -> Vec<String> {
-    let begins: HashSet<char> = entries.iter().filter_map(|entry| entry.chars().next()).collect();
-    let mut words = HashSet::new();
-    for (_, word) in texts.flat_map(words_of) {
-        let lower = word.to_lowercase();
-        if lower.chars().next().is_some_and(|first| begins.contains(&first)) {
-            words.insert(lower);
-        }
+/// The words of these texts, in lower case, that may be among those with these entries in the index, as often as they stand
+/// there: dictionaries change how a word ends, and take accents away.
+pub fn candidates<'a>(texts: impl Iterator<Item = &'a str>, entries: &[String]) -> impl Iterator<Item = Cow<'a, str>> {
+    let begins = Beginnings::of(entries);
+    texts.flat_map(words_of).filter(move |(_, word)| begins.has(word)).map(|(_, word)| lower(word))
+}
+
+/// How some words begin. Most others begin in another way, and need no closer look.
+struct Beginnings(Vec<char>);
+
+impl Beginnings {
+    fn of<'a>(words: impl IntoIterator<Item = &'a String>) -> Self {
+        Self(words.into_iter().filter_map(|word| word.chars().next()).collect())
     }
-    words.into_iter().collect()
+
+    fn has(&self, word: &str) -> bool {
+        let first = word.chars().next().unwrap_or_default();
+        !first.is_ascii()
+            || self.0.contains(&first.to_ascii_lowercase())
+            || self.0.iter().any(|first| !first.is_ascii())
+    }
+}
+
+fn lower(word: &str) -> Cow<'_, str> {
+    let is_lower = word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if is_lower { Cow::Borrowed(word) } else { Cow::Owned(word.to_lowercase()) }
 }
 
 impl Finder {
     /// Finds these words, and numbers that end with these digits.
     pub fn new(words: HashSet<String>, numbers: &[Vec<String>]) -> Self {
         let backwards = |digits: &String| digits.chars().rev().collect();
-        Self { words, numbers: numbers.iter().flatten().map(backwards).collect() }
+        Self { begins: Beginnings::of(&words), words, numbers: numbers.iter().flatten().map(backwards).collect() }
     }
 
     /// The best places of a call: those with the most different words, in the order of the call.
@@ -131,7 +148,7 @@ impl Finder {
     /// How many different things of a text were looked for, and the text around them; `None` = nothing.
     fn find(&self, text: &str) -> Option<(usize, Vec<Piece>)> {
         let mut hits: Vec<(usize, usize)> = words_of(text)
-            .filter(|(_, word)| self.words.contains(&word.to_lowercase()))
+            .filter(|(_, word)| self.begins.has(word) && self.words.contains(&*lower(word)))
             .map(|(start, word)| (start, start + word.len()))
             .collect();
         if !self.numbers.is_empty() {
@@ -261,8 +278,9 @@ mod tests {
 
     #[test]
     fn only_words_that_begin_alike_may_be_meant() {
-        let mut words = candidates(["Refunds refund, Really? Mail"].into_iter(), &["refund".to_owned()]);
-        words.sort();
-        assert_eq!(words, ["really", "refund", "refunds"]);
+        let words =
+            |text| candidates([text].into_iter(), &["refund".to_owned(), "uber".to_owned()]).collect::<Vec<_>>();
+        assert_eq!(words("Refunds refund, Really? Mail"), ["refunds", "refund", "really"]);
+        assert_eq!(words("Über den Zug"), ["über"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::super::cursor::{self, Cursor};
@@ -13,10 +13,11 @@ use super::search::Question;
 use super::view::{CallItem, CallPage, ListItem, Ranked};
 use crate::model::{CallBounds, Transcript};
 use crate::queue;
+use crate::store::bounded;
 use crate::store::call_list::{self, CallFilter, ListedCall, Place};
-use crate::store::calls::CallRow;
-use crate::store::search::{self, Edge, Match, Matches, Words};
-use crate::store::summaries::{self, AnalysisBrief};
+use crate::store::search::{self, Edge, Match, Matches, Search, Words};
+use crate::store::summaries;
+use crate::store::vocabulary::{Look, Vocabulary};
 
 /// Of a common word, so many of the newest matches are compared.
 const RANKED: usize = 1_000;
@@ -31,6 +32,8 @@ pub struct Asked<'a> {
     pub bounds: &'a CallBounds,
     /// Whether it opens transcripts, too.
     pub spoken: bool,
+    /// What is known of words.
+    pub vocabulary: &'a Vocabulary,
     /// Most calls of the page.
     pub limit: usize,
     /// From the page before.
@@ -72,7 +75,7 @@ impl Reading {
     /// At its start. `spoken` = whether transcripts are looked through, too.
     pub async fn new(db: &PgPool, selection: Selection, spoken: bool) -> Result<Self, Problem> {
         let words = match &selection.question {
-            Some(question) => Some(words_of(db, question, spoken).await?),
+            Some(question) => Some(bounded(db, async |db| words_of(db, question, spoken).await).await?),
             None => None,
         };
         Ok(Self { filter: selection.filter, words })
@@ -87,35 +90,46 @@ pub async fn next_page(
     limit: usize,
 ) -> Result<ListedPage, Problem> {
     let Reading { filter, words } = reading;
+    bounded(db, async |db| read_page(db, filter, words.as_ref(), bounds, limit).await).await
+}
+
+async fn read_page(
+    db: &mut PgConnection,
+    filter: &mut CallFilter,
+    words: Option<&Words>,
+    bounds: &CallBounds,
+    limit: usize,
+) -> Result<ListedPage, Problem> {
     let (calls, is_last) = match words {
         None => {
             filter.limit = limit as i64;
-            let calls = call_list::list(db, filter, bounds).await?;
+            let calls = call_list::list(&mut *db, filter, bounds).await?;
             filter.after = calls.last().map(ListedCall::place);
             let is_last = calls.len() < limit;
-            (calls.into_iter().map(|listed| listed.call).collect(), is_last)
+            (calls, is_last)
         }
         Some(words) => {
             let edge = filter.after.map(|Place { at, id, .. }| Edge { at, id, inclusive: false });
-            let Matches { newest, more } = search::newest(db, words, filter, bounds, edge, limit).await?;
+            let search = Search { words, filter, bounds, from: edge, ranked: false };
+            let Matches { newest, more } = search.newest(&mut *db, limit).await?;
             filter.after = newest.last().map(|last| Place { key: 0, at: last.occurred_at, id: last.call_id });
-            (calls_of(db, &newest).await?, !more)
+            (calls_of(&mut *db, &newest).await?, !more)
         }
     };
     Ok(ListedPage { items: items(db, calls).await?, is_last })
 }
 
-async fn words_of(db: &PgPool, question: &Question, spoken: bool) -> Result<Words, Problem> {
+async fn words_of(db: &mut PgConnection, question: &Question, spoken: bool) -> Result<Words, Problem> {
     let Question { text, numbers, wanted } = question;
     let words = search::words(db, text, numbers, wanted, spoken).await?;
     words.ok_or_else(|| Problem::bad_parameter("q", "more than words that are in every text"))
 }
 
 /// The calls of these matches, in their order.
-async fn calls_of(db: &PgPool, matches: &[Match]) -> Result<Vec<CallRow>, Problem> {
+async fn calls_of(db: &mut PgConnection, matches: &[Match]) -> Result<Vec<ListedCall>, Problem> {
     let ids: Vec<Uuid> = matches.iter().map(|found| found.call_id).collect();
     let calls = call_list::these(db, &ids).await?;
-    let mut calls: HashMap<Uuid, CallRow> = calls.into_iter().map(|call| (call.id, call)).collect();
+    let mut calls: HashMap<Uuid, ListedCall> = calls.into_iter().map(|listed| (listed.call.id, listed)).collect();
     Ok(ids.iter().filter_map(|id| calls.remove(id)).collect())
 }
 
@@ -123,20 +137,19 @@ async fn calls_of(db: &PgPool, matches: &[Match]) -> Result<Vec<CallRow>, Proble
 pub async fn page(db: &PgPool, selection: Selection, asked: &Asked<'_>) -> Result<CallPage, Problem> {
     let Selection { filter, question, by_relevance } = selection;
     match question {
-        None => filtered(db, filter, asked).await,
+        None => bounded(db, async |db| filtered(db, filter, asked).await).await,
         Some(question) => found(db, filter, &question, by_relevance, asked).await,
     }
 }
 
-async fn filtered(db: &PgPool, mut filter: CallFilter, asked: &Asked<'_>) -> Result<CallPage, Problem> {
+async fn filtered(db: &mut PgConnection, mut filter: CallFilter, asked: &Asked<'_>) -> Result<CallPage, Problem> {
     filter.after = asked.open()?.map(|place| read_place(place).ok_or_else(Problem::bad_cursor)).transpose()?;
     // One more than asked for tells whether there is a next page.
     filter.limit = asked.limit as i64 + 1;
-    let mut calls = call_list::list(db, &filter, asked.bounds).await?;
+    let mut calls = call_list::list(&mut *db, &filter, asked.bounds).await?;
     let is_last = calls.len() <= asked.limit;
     calls.truncate(asked.limit);
     let last = calls.last().filter(|_| !is_last).map(|call| asked.seal(&place_bytes(call.place())));
-    let calls: Vec<CallRow> = calls.into_iter().map(|listed| listed.call).collect();
     let items = items(db, calls).await?.into_iter().map(|item| ListItem::new(item, Vec::new())).collect();
     Ok(CallPage { items, next_cursor: last.into(), ranked: None.into() })
 }
@@ -148,18 +161,21 @@ async fn found(
     by_relevance: bool,
     asked: &Asked<'_>,
 ) -> Result<CallPage, Problem> {
-    let words = words_of(db, question, asked.spoken).await?;
-    let (matches, next, ranked) = if by_relevance {
-        by_rank(db, &words, &filter, asked).await?
-    } else {
-        by_time(db, &words, &filter, asked).await?
-    };
-    let calls = calls_of(db, &matches).await?;
-    let ids: Vec<Uuid> = calls.iter().map(|call| call.id).collect();
-    let items = items(db, calls).await?;
-    let transcripts = if asked.spoken { summaries::transcripts(db, &ids).await? } else { Vec::new() };
-    let found = Found { items, transcripts: transcripts.into_iter().collect() };
-    let items = excerpts_of(db, found, words, question).await?;
+    let (words, found, next, ranked) = bounded(db, async |db| {
+        let words = words_of(&mut *db, question, asked.spoken).await?;
+        let (matches, next, ranked) = if by_relevance {
+            by_rank(&mut *db, &words, &filter, asked).await?
+        } else {
+            by_time(&mut *db, &words, &filter, asked).await?
+        };
+        let calls = calls_of(&mut *db, &matches).await?;
+        let ids: Vec<Uuid> = calls.iter().map(|listed| listed.call.id).collect();
+        let transcripts = if asked.spoken { summaries::transcripts(&mut *db, &ids).await? } else { Vec::new() };
+        let found = Found { items: items(db, calls).await?, transcripts: transcripts.into_iter().collect() };
+        Ok::<_, Problem>((words, found, next, ranked))
+    })
+    .await?;
+    let items = excerpts_of(db, asked.vocabulary, found, words, question).await?;
     let items = items.into_iter().map(|(item, excerpts)| ListItem::new(item, excerpts)).collect();
     Ok(CallPage { items, next_cursor: next.into(), ranked: ranked.into() })
 }
@@ -167,23 +183,34 @@ async fn found(
 type Matched = (Vec<Match>, Option<String>, Option<Ranked>);
 
 /// All matches, newest first.
-async fn by_time(db: &PgPool, words: &Words, filter: &CallFilter, asked: &Asked<'_>) -> Result<Matched, Problem> {
+async fn by_time(
+    db: &mut PgConnection,
+    words: &Words,
+    filter: &CallFilter,
+    asked: &Asked<'_>,
+) -> Result<Matched, Problem> {
     let place = asked.open()?.map(|place| read_place(place).ok_or_else(Problem::bad_cursor)).transpose()?;
     let edge = place.map(|Place { at, id, .. }| Edge { at, id, inclusive: false });
-    let matches = search::newest(db, words, filter, asked.bounds, edge, asked.limit).await?;
+    let search = Search { words, filter, bounds: asked.bounds, from: edge, ranked: false };
+    let matches = search.newest(db, asked.limit).await?;
     let last = matches.newest.last().filter(|_| matches.more);
     let next = last.map(|last| asked.seal(&place_bytes(Place { key: 0, at: last.occurred_at, id: last.call_id })));
     Ok((matches.newest, next, None))
 }
 
 /// The newest matches, those first that fit best.
-async fn by_rank(db: &PgPool, words: &Words, filter: &CallFilter, asked: &Asked<'_>) -> Result<Matched, Problem> {
+async fn by_rank(
+    db: &mut PgConnection,
+    words: &Words,
+    filter: &CallFilter,
+    asked: &Asked<'_>,
+) -> Result<Matched, Problem> {
     let opened = asked.open::<RANK>()?;
     let place = opened.map(|place| read_rank(place).ok_or_else(Problem::bad_cursor)).transpose()?;
     let edge = place.map(|(_, newest)| Edge { at: newest.at, id: newest.id, inclusive: true });
-    let matches = search::newest(db, words, filter, asked.bounds, edge, RANKED).await?;
-    let after = place.map(|(after, _)| after);
-    let mut best = search::best(db, words, &matches.newest, after, asked.limit as i64 + 1).await?;
+    let search = Search { words, filter, bounds: asked.bounds, from: edge, ranked: true };
+    let matches = search.newest(db, RANKED).await?;
+    let mut best = matches.best(place.map(|(after, _)| after), asked.limit + 1);
     let is_last = best.len() <= asked.limit;
     best.truncate(asked.limit);
     let next = best.last().filter(|_| !is_last).zip(matches.newest.first()).map(|(last, newest)| {
@@ -195,13 +222,11 @@ async fn by_rank(db: &PgPool, words: &Words, filter: &CallFilter, asked: &Asked<
 }
 
 /// Calls as lists show them.
-async fn items(db: &PgPool, calls: Vec<CallRow>) -> Result<Vec<CallItem>, Problem> {
-    let ids: Vec<Uuid> = calls.iter().map(|call| call.id).collect();
-    let briefs = summaries::briefs(db, &ids).await?;
-    let mut briefs: HashMap<Uuid, AnalysisBrief> = briefs.into_iter().map(|brief| (brief.call_id, brief)).collect();
+async fn items(db: &mut PgConnection, calls: Vec<ListedCall>) -> Result<Vec<CallItem>, Problem> {
+    let ids: Vec<Uuid> = calls.iter().map(|listed| listed.call.id).collect();
     let mut costs = queue::costs_of_calls(db, &ids).await?;
-    let item = |call: CallRow| {
-        let (brief, cost) = (briefs.remove(&call.id), costs.remove(&call.id).unwrap_or_default());
+    let item = |ListedCall { call, brief, .. }: ListedCall| {
+        let cost = costs.remove(&call.id).unwrap_or_default();
         CallItem::new(call, brief, cost)
     };
     calls.into_iter().map(item).collect()
@@ -224,20 +249,22 @@ impl Found {
 /// are read aside.
 async fn excerpts_of(
     db: &PgPool,
+    vocabulary: &Vocabulary,
     found: Found,
     words: Words,
     question: &Question,
 ) -> Result<Vec<(CallItem, Vec<Excerpt>)>, Problem> {
-    let marks = words.marks;
-    let (found, marks, candidates) = aside(move || {
+    let known = vocabulary.clone();
+    let (found, words, Look { mut meant, unknown }) = aside(move || {
         let texts: Vec<Texts<'_>> = found.texts().collect();
-        let candidates = excerpts::candidates(texts.iter().flat_map(Texts::all), &marks);
+        let look = known.look(&words, excerpts::candidates(texts.iter().flat_map(Texts::all), &words.marks));
         drop(texts);
-        (found, marks, candidates)
+        (found, words, look)
     })
     .await?;
-    let entries = search::entries(db, &candidates).await?;
-    let meant = entries.into_iter().filter(|(_, entry)| marks.contains(entry)).map(|(word, _)| word).collect();
+    if !unknown.is_empty() {
+        meant.extend(vocabulary.learn(db, &words, unknown).await?);
+    }
     let finder = Finder::new(meant, &question.numbers);
     aside(move || {
         let excerpts: Vec<_> = found.texts().map(|texts| finder.excerpts(&texts)).collect();

@@ -131,7 +131,7 @@ pub async fn play_link(db: &PgPool, means: &Means, request: &Request, id: Uuid) 
     let by = means.links.read(id, query, clock::now()).ok_or_else(Problem::link_over)?;
     // A link can do no more than its key, and ends with it.
     let key = auth::in_name_of(db, &by).await?.ok_or_else(Problem::link_over)?;
-    let call = store::calls::get_within(db, CallId(id), &key.bounds).await?;
+    let call = store::bounded(db, async |db| store::calls::get_within(db, CallId(id), &key.bounds).await).await?;
     let call = call.ok_or_else(Problem::link_over)?;
     let actor = Actor { name: format!("link of {by}"), ..auth::nobody(request) };
     play(db, means, request, &call, &actor).await

@@ -11,6 +11,7 @@ use crate::model::CallId;
 use crate::model::price::CURRENCY;
 use crate::queue::{self, AttemptRow, JobFilter, JobRow};
 use crate::store::audit::ActRow;
+use crate::store::bounded;
 use crate::store::calls::CallRow;
 use crate::store::deliveries::DeliveryRow;
 use crate::store::events::EventRow;
@@ -79,7 +80,7 @@ pub async fn load(db: &PgPool, call: &CallRow) -> Result<Timeline, Problem> {
     let attempts = queue::attempts_of_call(db, call.id).await?;
     items.extend(attempts.into_iter().map(|attempt| Line::attempt(run_of(attempt.job_id), attempt)));
     items.extend(jobs.into_iter().filter_map(Line::job));
-    items.extend(deliveries::of_call(db, id).await?.into_iter().map(Line::delivery));
+    items.extend(bounded(db, async |db| deliveries::of_call(db, id).await).await?.into_iter().map(Line::delivery));
     items.extend(audit::acts_on(db, id, &objects).await?.into_iter().map(Line::act));
     items.sort_by_key(|line| line.at.0);
     Ok(Timeline { call_id: call.id, items })

@@ -9,9 +9,11 @@ use super::excerpts::{Excerpt, Texts};
 use crate::model::price::CURRENCY;
 use crate::model::{self, CallState, DeliveryState, Direction, RecordingState, Sentiment};
 use crate::queue::{self, CallCost};
+use crate::store::call_list::Brief;
 use crate::store::calls::CallRow;
 use crate::store::deliveries::DeliveryRow;
-use crate::store::summaries::{self, ActionItemRow, AnalysisBrief};
+use crate::store::summaries::ActionItemRow;
+use crate::store::whole_call::{self, WholeCall};
 
 /// A page of the list.
 #[derive(Debug, Object)]
@@ -228,11 +230,7 @@ struct StepCost {
 
 impl CallItem {
     /// A call and what a list shows of its analysis and its cost.
-    pub fn new(call: CallRow, analysis: Option<AnalysisBrief>, cost: CallCost) -> Result<Self, Problem> {
-        let (summary, sentiment, urgency, topics) = match analysis {
-            Some(brief) => (Some(brief.summary), Some(word(&brief.sentiment)?), Some(brief.urgency), brief.topics),
-            None => (None, None, None, Vec::new()),
-        };
+    pub fn new(call: CallRow, brief: Brief, cost: CallCost) -> Result<Self, Problem> {
         Ok(Self {
             id: call.id,
             external_id: call.external_id,
@@ -246,10 +244,10 @@ impl CallItem {
             ended_at: call.ended_at.map(Timestamp).into(),
             duration_seconds: call.duration_seconds.into(),
             recording: word(&call.recording)?,
-            summary: summary.into(),
-            sentiment: sentiment.into(),
-            urgency: urgency.into(),
-            topics,
+            summary: brief.summary.into(),
+            sentiment: brief.sentiment.as_deref().map(word).transpose()?.into(),
+            urgency: brief.urgency.into(),
+            topics: brief.topics.unwrap_or_default(),
             cost: cost.into(),
         })
     }
@@ -300,14 +298,9 @@ impl CallItem {
 
 impl Call {
     /// A call and all that is stored about it.
-    pub fn new(
-        call: CallRow,
-        versions: Vec<summaries::Version>,
-        action_items: Vec<ActionItemRow>,
-        deliveries: Vec<DeliveryRow>,
-        cost: CallCost,
-    ) -> Result<Self, Problem> {
-        let mut item = CallItem::new(call, None, cost)?;
+    pub fn new(whole: WholeCall, cost: CallCost) -> Result<Self, Problem> {
+        let WholeCall { call, versions, action_items, deliveries } = whole;
+        let mut item = CallItem::new(call, Brief::default(), cost)?;
         let analysis = versions.iter().find_map(|version| version.analysis.clone());
         let models = Models {
             transcription: versions.iter().find_map(|version| version.transcribed_with.clone()).into(),
@@ -332,8 +325,8 @@ impl Call {
     }
 }
 
-impl From<summaries::Version> for Version {
-    fn from(row: summaries::Version) -> Self {
+impl From<whole_call::Version> for Version {
+    fn from(row: whole_call::Version) -> Self {
         Self {
             run: row.run,
             at: Timestamp(row.created_at),

@@ -15,7 +15,7 @@ use goto_automation::pipeline::rerun::Telling;
 use goto_automation::providers::http_client;
 use goto_automation::providers::recordings::Recordings;
 use goto_automation::queue::Waker;
-use goto_automation::store::{self, keys::NewKey};
+use goto_automation::store::{self, keys::NewKey, vocabulary::Vocabulary};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
@@ -110,6 +110,7 @@ impl FrontDoor {
             },
             recordings: Recordings::new(&recordings, GRACE).unwrap(),
             links: Links::new(SECRET.into()),
+            vocabulary: Vocabulary::default(),
         };
         let intake = Intake::new(db.clone(), Waker::default());
         let doors = Doors { db: db.clone(), intake, secrets, parts, limits: limits.clone(), calls, days: Days(zone) };
