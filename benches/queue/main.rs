@@ -87,6 +87,7 @@ fn read(arguments: &[String]) -> anyhow::Result<Options> {
 async fn run(options: &Options) -> anyhow::Result<()> {
     let began = Instant::now();
     let server = Server::start().await?;
+    let server = if options.only.as_deref() == Some(API) { server.with_memory().await? } else { server };
     let mut report = Report::new(server.version().await?);
     let wanted = |name: &str| options.only.as_deref().map_or(name != API, |only| only == name);
     for (name, measure) in MEASURES.iter().filter(|(name, _)| wanted(name)) {

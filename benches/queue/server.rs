@@ -42,6 +42,15 @@ impl Server {
         Ok(server)
     }
 
+    /// The same with memory for a large database, as PostgreSQL's manual advises for every server (its default of 128 MB is
+    /// for the smallest machines).
+    pub(crate) async fn with_memory(self) -> anyhow::Result<Self> {
+        self.execute("ALTER SYSTEM SET shared_buffers = '1GB'").await?;
+        self.postgres.stop_server().await;
+        self.postgres.start_server().await?;
+        Ok(self)
+    }
+
     /// A migrated, empty database.
     pub(crate) async fn database(&self) -> anyhow::Result<Database> {
         self.copy_of(TEMPLATE).await

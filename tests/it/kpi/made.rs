@@ -7,6 +7,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use goto_automation::model::{ApiKey, Days};
 use goto_automation::pipeline::kpi::Roller;
+use goto_automation::store::kpis;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
@@ -214,6 +215,19 @@ pub async fn bring_up_to_date(door: &FrontDoor, zone: Tz) {
     };
     timeout(PATIENCE, settled).await.expect("the transactions of the other tests end");
     Roller::new(door.pool().clone(), Days(zone)).bring_up_to_date().await.unwrap();
+}
+
+/// The same, again and again until no day is left: one is passed over while whoever was stopped in the middle of it still
+/// holds it.
+pub async fn bring_all_up_to_date(door: &FrontDoor, zone: Tz) {
+    let caught_up = async {
+        bring_up_to_date(door, zone).await;
+        while !kpis::stale(door.pool(), Days(zone)).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+            bring_up_to_date(door, zone).await;
+        }
+    };
+    timeout(PATIENCE, caught_up).await.expect("whoever was stopped lets go");
 }
 
 /// What a day comes to, added up by hand: clocks of the zone say which day it is.

@@ -13,7 +13,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use self::made::{DAYS, Made, READ, bring_up_to_date, by_day, seen};
+use self::made::{DAYS, Made, READ, bring_all_up_to_date, bring_up_to_date, by_day, seen};
 use crate::support::{FrontDoor, SECRET};
 
 #[rstest]
@@ -56,10 +56,10 @@ async fn the_table_says_what_the_calls_say(
         }
         stop_in_the_middle(&door, zone, random.random_range(0..500)).await;
         if round % 2 == 1 {
-            bring_up_to_date(&door, Tz::UTC).await;
+            bring_all_up_to_date(&door, Tz::UTC).await;
             assert_eq!(seen(&elsewhere, &key, last).await.0, by_day(&calls, Tz::UTC, last), "in another zone");
         }
-        bring_up_to_date(&door, zone).await;
+        bring_all_up_to_date(&door, zone).await;
         let (table, daily) = seen(&door, &key, last).await;
         assert_eq!(table, by_day(&calls, zone, last), "the table");
         assert!(daily["updated_at"].is_string(), "from the table: {daily}");
