@@ -260,9 +260,9 @@ CREATE TRIGGER calls_index AFTER UPDATE ON calls
 
 -- ---- What follows an analysis ----
 
--- What a call shows of its latest analysis, and what is found in it, in the transaction that changes it. Deferred to its end, because an analysis
--- comes with several action items: the first look finds all of them, and the others find nothing to change. Jobs are
--- locked before calls there as everywhere, and calls before action items (lock_call_of_summary).
+-- What a call shows of its latest analysis, and what is found in it, in the transaction that changes it. Deferred to its
+-- end, because an analysis comes with several action items: the first look finds all of them, and the others find nothing
+-- to change. Jobs are locked before calls there as everywhere, and calls before action items (lock_call_of_summary).
 CREATE FUNCTION project_call_facts() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     was_open boolean;
@@ -303,6 +303,7 @@ CREATE CONSTRAINT TRIGGER action_items_project_facts
     AFTER INSERT OR DELETE OR UPDATE OF state, current, call_id ON action_items
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION project_call_facts();
 
+-- At once, for what is deferred: who edits an action item locks its call first, too.
 CREATE FUNCTION lock_call_of_summary() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM 1 FROM calls WHERE id = coalesce(NEW.call_id, OLD.call_id) FOR NO KEY UPDATE;

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use backon::{ExponentialBuilder, Retryable};
 use poem::{Endpoint, IntoEndpoint};
 use secrecy::ExposeSecret;
@@ -85,7 +85,12 @@ impl Database {
             .notify(|error, pause| tracing::warn!(%error, ?pause, "The database does not answer; waiting for it."));
         let missing = tokio::select! {
             () = shutdown.requested() => return Ok(false),
-            missing = look => missing.context("the database refuses us; check DATABASE_URL")?,
+            missing = look => missing.map_err(|error| match &error {
+                sqlx::Error::Migrate(_) => anyhow!(
+                    "the database was made by a build that was never released ({error}); begin anew, in `dev` with --reset"
+                ),
+                _ => anyhow::Error::new(error).context("the database refuses us; check DATABASE_URL"),
+            })?,
         };
         if missing.is_empty() {
             return Ok(true);

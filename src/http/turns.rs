@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// One is made here while another one waits for the database. More at the same time take longer, each of them: eight that
-/// read lists had 20 ms at the 99th percentile with eight turns, and 18 with four (two cores, a million calls).
+/// read lists had 20 ms at the 99th percentile on ten connections, and 18 on four (two cores, a million calls).
 const OF_EACH_CORE: usize = 2;
 /// Nobody waits longer: whoever has a turn may be waiting for a database that is away.
 const PATIENCE: Duration = Duration::from_millis(150);

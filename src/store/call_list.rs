@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgExecutor, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::calls::CallRow;
+use super::calls::{COLUMNS, CallRow};
 use crate::model::CallBounds;
 use crate::text_enum;
 
@@ -128,10 +128,8 @@ impl CallFilter {
     }
 }
 
-/// Of calls as `c`: a [`ListedCall`] but for its key. The other facts of the latest analysis stand in `calls`.
-const COLUMNS: &str = "c.id, c.external_id, c.state, c.state_reason, c.waiting_until, c.direction, c.caller_name,
-    c.caller_number, c.called_name, c.called_number, c.started_at, c.ended_at, c.duration_seconds, c.recording,
-    c.recording_url, c.run, c.notify_round, c.created_at, c.occurred_at, c.sentiment, c.urgency, c.topics,
+/// The columns of a [`Brief`], of calls as `c`. All but the summary are kept in `calls`.
+const BRIEF: &str = "c.sentiment, c.urgency, c.topics,
     (SELECT s.summary FROM call_summaries s WHERE s.call_id = c.id AND s.summary IS NOT NULL ORDER BY s.run DESC LIMIT 1)";
 
 impl CallOrder {
@@ -165,7 +163,13 @@ pub async fn list(
 /// These calls, those of them that are there, in any order.
 pub async fn these(db: impl PgExecutor<'_>, ids: &[Uuid]) -> Result<Vec<ListedCall>, sqlx::Error> {
     let mut query = QueryBuilder::new("SELECT ");
-    query.push(COLUMNS).push(", 0 AS key FROM calls c WHERE c.id = ANY (").push_bind(ids).push(")");
+    query
+        .push(COLUMNS)
+        .push(", ")
+        .push(BRIEF)
+        .push(", 0 AS key FROM calls c WHERE c.id = ANY (")
+        .push_bind(ids)
+        .push(")");
     query.build_query_as().fetch_all(db).await
 }
 
@@ -205,7 +209,7 @@ pub(super) fn statement(filter: &CallFilter, bounds: &CallBounds) -> QueryBuilde
         query.push(order);
     }
     query.push(" LIMIT ").push_bind(filter.limit);
-    query.push(") SELECT ").push(COLUMNS).push(", ").push(key);
+    query.push(") SELECT ").push(COLUMNS).push(", ").push(BRIEF).push(", ").push(key);
     query.push(" AS key FROM page JOIN calls c ON c.id = page.id").push(order);
     query
 }

@@ -53,6 +53,11 @@ pub struct CallRow {
     pub occurred_at: DateTime<Utc>,
 }
 
+/// The columns of a [`CallRow`], of calls as `c`.
+pub(super) const COLUMNS: &str = "c.id, c.external_id, c.state, c.state_reason, c.waiting_until, c.direction,
+    c.caller_name, c.caller_number, c.called_name, c.called_number, c.started_at, c.ended_at, c.duration_seconds,
+    c.recording, c.recording_url, c.run, c.notify_round, c.created_at, c.occurred_at";
+
 /// Makes calls, each with the id that it is to have and its source; tells which are new. The others are known to their
 /// source. No two may have the same source and external id.
 pub async fn insert(

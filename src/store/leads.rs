@@ -44,8 +44,9 @@ struct Odds {
     passing: f64,
 }
 
-/// What one call costs, in microseconds (measured at a million calls that were not in PostgreSQL's own memory): found by its
-/// words; then asked whether it passes the filter; found by the filter and asked for its words.
+/// What one call costs, in microseconds, about, at a million calls that are not in PostgreSQL's own memory: found by its words
+/// (measured: 6 to 9); then asked whether it passes the filter; found by the filter and asked for its words. The last two are
+/// guesses from the pages that they read.
 const FOUND: f64 = 8.0;
 const THEN_FILTERED: f64 = 6.0;
 const ASKED: f64 = 20.0;

@@ -1,9 +1,10 @@
 //! The schema's version: which migrations the binary carries and which of them the database has.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use backon::{ConstantBuilder, Retryable};
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::{MigrateError, Migration, Migrator};
 use sqlx::{Connection as _, PgPool};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
@@ -59,16 +60,24 @@ fn tables_are_in_use(error: &MigrateError) -> bool {
     error.code().is_some_and(|code| ["55P03", "40P01"].contains(&code.as_ref()))
 }
 
-/// Descriptions of the migrations that the database does not have yet; empty = up to date.
+/// Descriptions of the migrations that the database does not have yet; empty = up to date. [`sqlx::Error::Migrate`] = it has
+/// one in another form: of a build between two releases.
 ///
 /// The query is not checked at compile time: the table is sqlx's own and absent from an empty database.
 pub async fn missing(db: &PgPool) -> Result<Vec<String>, sqlx::Error> {
     let known: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(db).await?;
-    let applied: Vec<i64> = if known {
-        sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success").fetch_all(db).await?
+    let applied: HashMap<i64, Vec<u8>> = if known {
+        let rows = sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success").fetch_all(db).await?;
+        rows.into_iter().collect()
     } else {
-        Vec::new()
+        HashMap::new()
     };
-    let missing = MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version));
+    let differs = |migration: &&Migration| {
+        applied.get(&migration.version).is_some_and(|checksum| checksum.as_slice() != &*migration.checksum)
+    };
+    if let Some(other) = MIGRATOR.iter().find(differs) {
+        return Err(MigrateError::VersionMismatch(other.version).into());
+    }
+    let missing = MIGRATOR.iter().filter(|migration| !applied.contains_key(&migration.version));
     Ok(missing.map(|migration| format!("{:04} {}", migration.version, migration.description)).collect())
 }

@@ -3,10 +3,9 @@
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use sqlx::PgExecutor;
-use sqlx::types::Json;
+use sqlx::{FromRow, PgExecutor, QueryBuilder};
 
-use super::calls::CallRow;
+use super::calls::{COLUMNS, CallRow};
 use super::deliveries::DeliveryRow;
 use super::summaries::{ActionItemRow, StoredAnalysis};
 use crate::model::{CallBounds, CallId, Sentiment, Statement};
@@ -39,8 +38,21 @@ pub struct Version {
     pub analysis: Option<StoredAnalysis>,
 }
 
-/// The same as its row.
-#[derive(Debug, Deserialize)]
+/// A [`WholeCall`] as it is read. Of nothing PostgreSQL makes no list.
+#[derive(FromRow)]
+struct Row {
+    #[sqlx(flatten)]
+    call: CallRow,
+    #[sqlx(json(nullable))]
+    versions: Option<Vec<VersionRow>>,
+    #[sqlx(json(nullable))]
+    action_items: Option<Vec<ActionItemRow>>,
+    #[sqlx(json(nullable))]
+    deliveries: Option<Vec<DeliveryRow>>,
+}
+
+/// A [`Version`] as it is read.
+#[derive(Deserialize)]
 struct VersionRow {
     run: i32,
     created_at: DateTime<Utc>,
@@ -57,61 +69,32 @@ struct VersionRow {
 
 /// The call with this id, if it is within the bounds.
 pub async fn whole(db: impl PgExecutor<'_>, id: CallId, bounds: &CallBounds) -> Result<Option<WholeCall>, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"SELECT id, external_id, state, state_reason, waiting_until, direction, caller_name, caller_number,
-               called_name, called_number, started_at, ended_at, duration_seconds, recording, recording_url, run,
-               notify_round, created_at, occurred_at AS "occurred_at!",
-               (SELECT json_agg(v ORDER BY run DESC)
-                FROM (SELECT run, created_at, transcribed_with, prompt_version, summary, statements, sentiment, urgency,
-                          topics, analyzed_with, analyzed_in_parts
-                      FROM call_summaries WHERE call_id = c.id) v) AS "versions: Json<Vec<VersionRow>>",
-               (SELECT json_agg(i ORDER BY position, run)
-                FROM (SELECT id, text, owner, due_words, due_at, state, evidence, supported, position, run
-                      FROM action_items WHERE call_id = c.id AND current) i) AS "action_items: Json<Vec<ActionItemRow>>",
-               (SELECT json_agg(d ORDER BY round, id)
-                FROM (SELECT id, channel, destination, state, repeated, reference, detail, message_date, updated_at, round
-                      FROM deliveries WHERE call_id = c.id) d) AS "deliveries: Json<Vec<DeliveryRow>>"
-           FROM calls c
-           WHERE id = $1 AND call_is_within(direction, caller_number, called_number, occurred_at, $2, $3, $4, $5)"#,
-        id.0,
-        bounds.direction(),
-        bounds.number_prefix(),
-        bounds.from,
-        bounds.to
-    )
-    .fetch_optional(db)
-    .await?;
+    let mut query = QueryBuilder::new("SELECT ");
+    query.push(COLUMNS).push(
+        ", (SELECT json_agg(v ORDER BY run DESC)
+            FROM (SELECT run, created_at, transcribed_with, prompt_version, summary, statements, sentiment, urgency, topics,
+                      analyzed_with, analyzed_in_parts
+                  FROM call_summaries WHERE call_id = c.id) v) AS versions,
+           (SELECT json_agg(i ORDER BY position, run)
+            FROM (SELECT id, text, owner, due_words, due_at, state, evidence, supported, position, run
+                  FROM action_items WHERE call_id = c.id AND current) i) AS action_items,
+           (SELECT json_agg(d ORDER BY round, id)
+            FROM (SELECT id, channel, destination, state, repeated, reference, detail, message_date, updated_at, round
+                  FROM deliveries WHERE call_id = c.id) d) AS deliveries
+         FROM calls c
+         WHERE c.id = ",
+    );
+    query.push_bind(id.0);
+    query.push(" AND call_is_within(c.direction, c.caller_number, c.called_number, c.occurred_at, ");
+    query.push_bind(bounds.direction()).push(", ").push_bind(bounds.number_prefix()).push(", ");
+    query.push_bind(bounds.from).push(", ").push_bind(bounds.to).push(")");
+    let row: Option<Row> = query.build_query_as().fetch_optional(db).await?;
     Ok(row.map(|row| WholeCall {
-        call: CallRow {
-            id: row.id,
-            external_id: row.external_id,
-            state: row.state,
-            state_reason: row.state_reason,
-            waiting_until: row.waiting_until,
-            direction: row.direction,
-            caller_name: row.caller_name,
-            caller_number: row.caller_number,
-            called_name: row.called_name,
-            called_number: row.called_number,
-            started_at: row.started_at,
-            ended_at: row.ended_at,
-            duration_seconds: row.duration_seconds,
-            recording: row.recording,
-            recording_url: row.recording_url,
-            run: row.run,
-            notify_round: row.notify_round,
-            created_at: row.created_at,
-            occurred_at: row.occurred_at,
-        },
-        versions: rows(row.versions).into_iter().map(Version::from).collect(),
-        action_items: rows(row.action_items),
-        deliveries: rows(row.deliveries),
+        call: row.call,
+        versions: row.versions.unwrap_or_default().into_iter().map(Version::from).collect(),
+        action_items: row.action_items.unwrap_or_default(),
+        deliveries: row.deliveries.unwrap_or_default(),
     }))
-}
-
-/// Of none PostgreSQL makes no list.
-fn rows<T>(rows: Option<Json<Vec<T>>>) -> Vec<T> {
-    rows.map(|rows| rows.0).unwrap_or_default()
 }
 
 impl From<VersionRow> for Version {

@@ -88,6 +88,17 @@ async fn a_worker_in_the_middle_of_a_result_is_let_go(#[case] pause: Duration) {
     }
 }
 
+/// Else it would be worked with as if it had what it has not.
+#[tokio::test]
+async fn a_database_of_a_build_that_was_never_released_is_refused() {
+    let database = Database::fresh().await;
+    assert_eq!(migrations::missing(database.pool()).await.unwrap(), [""; 0]);
+    let mut other = database.pool().acquire().await.unwrap();
+    run(&mut other, r"UPDATE _sqlx_migrations SET checksum = '\x00' WHERE version = 12").await;
+    let error = migrations::missing(database.pool()).await.unwrap_err();
+    assert!(matches!(error, sqlx::Error::Migrate(_)) && error.to_string().contains("12"), "{error}");
+}
+
 #[tokio::test]
 async fn earlier_calls_get_what_lists_show_of_their_latest_analysis() {
     let database = released().await;
