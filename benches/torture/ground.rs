@@ -66,8 +66,8 @@ impl Ground {
         connection.close().await?;
         let cores = std::thread::available_parallelism()?;
         let version = version.split(' ').next().unwrap_or_default();
-        let build = if cfg!(debug_assertions) { "unoptimized" } else { "optimized" };
-        Ok(format!("{cores} cores, PostgreSQL {version}, {build} build"))
+        let assertions = if cfg!(debug_assertions) { "with" } else { "without" };
+        Ok(format!("{cores} cores, PostgreSQL {version}, {assertions} debug assertions"))
     }
 
     /// Removes the server.

@@ -91,17 +91,17 @@ impl Watched {
     }
 
     /// Which large tables have been read from end to end so far, and how often. A connection has told all that it did when
-    /// it is gone.
+    /// it is gone, so this asks on one that has done nothing else.
     async fn scans(&self) -> Vec<(String, i64)> {
-        let mut connection = self.database.pool().acquire().await.unwrap();
+        let mut connection = PgConnection::connect(self.database.url()).await.unwrap();
         let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
             WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
-        while sqlx::query_scalar::<_, i64>(others).fetch_one(&mut *connection).await.unwrap() > 0 {
+        while sqlx::query_scalar::<_, i64>(others).fetch_one(&mut connection).await.unwrap() > 0 {
             tokio::task::yield_now().await;
         }
         let scans =
             format!("SELECT relname::text, seq_scan FROM pg_stat_user_tables WHERE relname IN ({LARGE}) ORDER BY 1");
-        sqlx::query_as(sqlx::AssertSqlSafe(scans)).fetch_all(&mut *connection).await.unwrap()
+        sqlx::query_as(sqlx::AssertSqlSafe(scans)).fetch_all(&mut connection).await.unwrap()
     }
 
     async fn ask_all(&self, key: &ApiKey, paths: &[&str]) {
