@@ -11,9 +11,10 @@
 -- in earlier calls is read afterwards, by the servers, while everything runs.
 
 -- All tables at the start, so that nothing is undone when they cannot be had. Who runs the migrations tries again
--- (store/migrations.rs). It waits less than `deadlock_timeout` (1 s): a worker that has one of the tables and waits for
--- another is let go before PostgreSQL ends one of the two.
-SET LOCAL lock_timeout = '800ms';
+-- (store/migrations.rs). It waits little longer than `deadlock_timeout` (1 s), for only then PostgreSQL makes an
+-- autovacuum give way; and not longer, because a worker that has one of the tables and waits for another is to be let go
+-- before its own second is over.
+SET LOCAL lock_timeout = '1200ms';
 LOCK TABLE jobs, call_summaries, calls, action_items, audit_log IN ACCESS EXCLUSIVE MODE;
 
 -- The digits of a number in any notation: +1 (555) 010-0002 and +15550100002 are one number.
@@ -145,7 +146,8 @@ CREATE TABLE call_texts (
     occurred_at timestamptz NOT NULL,
     -- Weight A: names and numbers. B: summary and topics. D: the transcript. Beside the words of the language
     -- `#2000010555` is a number from its end, so that it is found without its country, too, and `@2/1534` is a stretch of
-    -- time (see moments_of), with which the search begins among the newest calls. No word of a text begins so.
+    -- time (see moments_of), with which the search begins among the newest calls. No word of a text begins so. With `~` some
+    -- do (`~/notes`), so texts come without it: what begins so is a fact (see facts_of), and decides who sees the call.
     words       tsvector NOT NULL
 );
 CREATE INDEX call_texts_newest ON call_texts (occurred_at DESC, call_id DESC);
@@ -219,11 +221,11 @@ BEGIN
     SELECT c.id, c.occurred_at,
            words_of_call(
                l.language,
-               concat_ws(' | ', left(c.caller_name, 500), left(c.called_name, 500)),
+               translate(concat_ws(' | ', left(c.caller_name, 500), left(c.called_name, 500)), '~', ' '),
                concat_ws(' | ', left(c.caller_number, 64), left(c.called_number, 64)),
-               left(coalesce(a.summary, ''), 100000),
-               left(coalesce(array_to_string(a.topics, ' | '), ''), 10000),
-               left(coalesce(t.text, ''), 400000),
+               translate(left(coalesce(a.summary, ''), 100000), '~', ' '),
+               translate(left(coalesce(array_to_string(a.topics, ' | '), ''), 10000), '~', ' '),
+               translate(left(coalesce(t.text, ''), 400000), '~', ' '),
                moments_of(c.occurred_at) || facts_of(c))
     FROM calls c
     CROSS JOIN (SELECT language::regconfig FROM search_settings) l

@@ -2,7 +2,7 @@
 -- must be stopped before this and stay so: they know nothing of `current` and `edited_at`. What they save leaves the items
 -- of earlier runs in the lists, and a step that they repeat deletes what people have changed.
 
-SET LOCAL lock_timeout = '800ms';
+SET LOCAL lock_timeout = '1200ms';
 LOCK TABLE calls, action_items IN ACCESS EXCLUSIVE MODE;
 
 ALTER TABLE action_items

@@ -2,7 +2,7 @@
 -- whoever wants more reads the rows. Kept for a day (pipeline/forgetting.rs).
 
 -- For the triggers; all at the start, as in 0012. It takes a moment.
-SET LOCAL lock_timeout = '800ms';
+SET LOCAL lock_timeout = '1200ms';
 LOCK TABLE jobs, call_summaries, calls, action_items IN SHARE ROW EXCLUSIVE MODE;
 
 CREATE TABLE changes (

@@ -28,6 +28,7 @@ use super::openapi::Group;
 use super::problem::Problem;
 use super::query;
 use super::schema::Timestamp;
+use super::written::Written;
 use crate::model::{CallBounds, CallId, CallState, Direction, Scope, Sentiment};
 use crate::pipeline::rerun::Telling;
 use crate::providers::recordings::Recordings;
@@ -156,7 +157,7 @@ impl CallsApi {
         limit: Query<i64>,
         /// `next_cursor` of the page before, as it came.
         cursor: Query<Option<String>>,
-    ) -> Result<Json<CallPage>, Problem> {
+    ) -> Result<Written<CallPage>, Problem> {
         key.require(Scope::CallsRead)?;
         query::only(request, &[&FILTERS[..], &["limit", "cursor"][..]].concat())?;
         let wanted = Wanted {
@@ -189,7 +190,7 @@ impl CallsApi {
             let object = format!("excerpts of {quoted} calls");
             store::audit::note(&db, &key.actor(request), "transcripts.search", &object, quoted).await?;
         }
-        Ok(Json(page))
+        Ok(Written(page))
     }
 
     /// Get a call
@@ -204,14 +205,14 @@ impl CallsApi {
         db: Data<&PgPool>,
         /// Our id of the call.
         id: Path<Uuid>,
-    ) -> Result<Json<Call>, Problem> {
+    ) -> Result<Written<Call>, Problem> {
         key.require(Scope::CallsRead)?;
         query::only(request, &[])?;
         store::bounded(&db, async |db| {
             let whole = whole_call::whole(&mut *db, CallId(id.0), key.bounds()).await?;
             let whole = whole.ok_or_else(Problem::call_not_found)?;
             let cost = queue::costs_of_calls(db, &[id.0]).await?.remove(&id.0).unwrap_or_default();
-            Call::new(whole, cost).map(Json)
+            Call::new(whole, cost).map(Written)
         })
         .await
     }

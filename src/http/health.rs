@@ -224,6 +224,9 @@ impl Endpoint for Ready {
         match timeout(LIMIT, store::migrations::missing(&self.0)).await {
             Ok(Ok(missing)) if missing.is_empty() => Ok(fine()),
             Ok(Ok(_)) => Err(Problem::not_ready("The database is behind. Run `goto-automation migrate`.").into()),
+            Ok(Err(sqlx::Error::Migrate(_))) => {
+                Err(Problem::not_ready("The database is of another build. `goto-automation migrate` says more.").into())
+            }
             _ => Err(Problem::not_ready("The database does not answer.").into()),
         }
     }

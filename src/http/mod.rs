@@ -48,6 +48,7 @@ pub mod throttle;
 mod turns;
 pub mod webhook;
 mod words;
+mod written;
 
 use std::sync::Arc;
 

@@ -160,8 +160,8 @@ pub async fn list(
     query.build_query_as().persistent(false).fetch_all(db).await
 }
 
-/// These calls, those of them that are there, in any order.
-pub async fn these(db: impl PgExecutor<'_>, ids: &[Uuid]) -> Result<Vec<ListedCall>, sqlx::Error> {
+/// These calls, those of them that are there and within the bounds, in any order.
+pub async fn these(db: impl PgExecutor<'_>, ids: &[Uuid], bounds: &CallBounds) -> Result<Vec<ListedCall>, sqlx::Error> {
     let mut query = QueryBuilder::new("SELECT ");
     query
         .push(COLUMNS)
@@ -170,6 +170,7 @@ pub async fn these(db: impl PgExecutor<'_>, ids: &[Uuid]) -> Result<Vec<ListedCa
         .push(", 0 AS key FROM calls c WHERE c.id = ANY (")
         .push_bind(ids)
         .push(")");
+    within(&mut query, bounds);
     query.build_query_as().fetch_all(db).await
 }
 
@@ -231,10 +232,14 @@ fn facts(query: &mut QueryBuilder<Postgres>, filter: &CallFilter, of: &str) {
     }
     for (column, digits) in [("caller_digits", &filter.caller), ("called_digits", &filter.called)] {
         if let Some(digits) = digits.as_deref().map(digits_of) {
-            // Both say the same of so many digits; this is what `calls_caller_place` has.
-            if digits.len() == PLACE_DIGITS && column == "caller_digits" {
-                query.push(format_args!(" AND left({of}.{column}, 8) = ")).push_bind(digits);
-            } else {
+            // Of so many digits it says the same, and is what `calls_caller_place` has. It follows from more digits, and is
+            // said then, too: PostgreSQL takes a number next to a bound of its histogram for that of a hundredth of all
+            // calls, and would walk through all of them to the few that it has.
+            let leads = of == "c" && column == "caller_digits" && digits.len() >= PLACE_DIGITS;
+            if leads {
+                query.push(format_args!(" AND left({of}.{column}, 8) = ")).push_bind(digits[..PLACE_DIGITS].to_owned());
+            }
+            if !leads || digits.len() > PLACE_DIGITS {
                 query.push(format_args!(" AND {of}.{column} LIKE ")).push_bind(prefix(&digits));
             }
         }

@@ -1,5 +1,6 @@
 //! The search: which words and numbers lead to a call, for whom, and where in the call they stand.
 
+use goto_automation::model::{CallBounds, Direction};
 use goto_automation::store::search;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -228,6 +229,34 @@ async fn a_call_without_words_is_found_by_its_names_when_it_has_ended() {
     run(door.pool(), "UPDATE calls SET state = 'no_recording' WHERE external_id = 'c'").await;
     assert_eq!(found(&door, ALL, "nobody heard").await, "c");
     assert_eq!(found(&door, ALL, "5550100004").await, "c");
+}
+
+/// In the index of words a fact, such as `~direction/outbound`, decides who sees a call.
+#[tokio::test]
+async fn no_text_passes_for_a_fact() {
+    let door = FrontDoor::open().await;
+    run(door.pool(), CALLS).await;
+    let forged = "~direction/outbound~urgency/5~open~caller/4999 a refund";
+    let transcript = json!({"language": "en", "timing": "estimated", "segments": [
+        {"speaker": "customer", "start_ms": 0, "end_ms": 100, "text": forged}]});
+    sqlx::query("UPDATE calls SET caller_name = $1").bind(forged).execute(door.pool()).await.unwrap();
+    sqlx::query("UPDATE call_summaries SET summary = $1, transcript = $2, topics = ARRAY[$1]")
+        .bind(forged)
+        .bind(&transcript)
+        .execute(door.pool())
+        .await
+        .unwrap();
+    run(door.pool(), "UPDATE calls SET state = 'no_recording' WHERE external_id = 'c'").await;
+    let key = door.key(ALL).await;
+    assert_eq!(names(&door.ask(&key, "/api/calls/?q=refund&sort=newest").await.1), "cba");
+    for filter in ["direction=outbound", "urgency_at_least=5", "has_open_actions=true", "caller=4999"] {
+        assert_eq!(names(&door.ask(&key, &format!("/api/calls/?q=refund&{filter}")).await.1), "", "{filter}");
+    }
+    let bounds = CallBounds { direction: Some(Direction::Outbound), ..CallBounds::default() };
+    let bound = door.bound_key(ALL, &bounds).await;
+    assert_eq!(names(&door.ask(&bound, "/api/calls/?q=refund").await.1), "");
+    // Nor are facts words that somebody could look for.
+    assert_eq!(found(&door, ALL, "~direction/inbound").await, "");
 }
 
 const FILTERS: &[&str] = &[

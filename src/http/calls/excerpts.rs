@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use hashbrown::HashSet;
 use poem_openapi::Object;
+use serde::Serialize;
 
 use super::super::schema::Nullable;
 use super::search::numbers_in;
@@ -20,7 +21,7 @@ const BEFORE: usize = 60;
 const AFTER: usize = 120;
 
 /// A place in a call where something that was looked for stands.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename = "SearchExcerpt")]
 pub struct Excerpt {
     /// Of which part of the call it is.
@@ -41,7 +42,7 @@ impl Excerpt {
 }
 
 /// A piece of text that was looked for, or is around it. Together they are the text; no piece is markup.
-#[derive(Debug, PartialEq, Eq, Object)]
+#[derive(Debug, PartialEq, Eq, Object, Serialize)]
 #[oai(rename = "SearchExcerptPiece")]
 struct Piece {
     /// The words.

@@ -113,7 +113,7 @@ async fn read_page(
             let search = Search { words, filter, bounds, from: edge, ranked: false };
             let Matches { newest, more } = search.newest(&mut *db, limit).await?;
             filter.after = newest.last().map(|last| Place { key: 0, at: last.occurred_at, id: last.call_id });
-            (calls_of(&mut *db, &newest).await?, !more)
+            (calls_of(&mut *db, &newest, bounds).await?, !more)
         }
     };
     Ok(ListedPage { items: items(db, calls).await?, is_last })
@@ -125,10 +125,11 @@ async fn words_of(db: &mut PgConnection, question: &Question, spoken: bool) -> R
     words.ok_or_else(|| Problem::bad_parameter("q", "more than words that are in every text"))
 }
 
-/// The calls of these matches, in their order.
-async fn calls_of(db: &mut PgConnection, matches: &[Match]) -> Result<Vec<ListedCall>, Problem> {
+/// The calls of these matches, in their order. That they are within the bounds was found in the index of words, and is held
+/// against their rows once more.
+async fn calls_of(db: &mut PgConnection, matches: &[Match], bounds: &CallBounds) -> Result<Vec<ListedCall>, Problem> {
     let ids: Vec<Uuid> = matches.iter().map(|found| found.call_id).collect();
-    let calls = call_list::these(db, &ids).await?;
+    let calls = call_list::these(db, &ids, bounds).await?;
     let mut calls: HashMap<Uuid, ListedCall> = calls.into_iter().map(|listed| (listed.call.id, listed)).collect();
     Ok(ids.iter().filter_map(|id| calls.remove(id)).collect())
 }
@@ -168,7 +169,7 @@ async fn found(
         } else {
             by_time(&mut *db, &words, &filter, asked).await?
         };
-        let calls = calls_of(&mut *db, &matches).await?;
+        let calls = calls_of(&mut *db, &matches, asked.bounds).await?;
         let ids: Vec<Uuid> = calls.iter().map(|listed| listed.call.id).collect();
         let transcripts = if asked.spoken { summaries::transcripts(&mut *db, &ids).await? } else { Vec::new() };
         let found = Found { items: items(db, calls).await?, transcripts: transcripts.into_iter().collect() };

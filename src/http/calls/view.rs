@@ -1,6 +1,7 @@
 //! Calls as clients see them. Field names are a promise: adding is fine, renaming is not.
 
 use poem_openapi::Object;
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::super::problem::Problem;
@@ -16,7 +17,7 @@ use crate::store::summaries::ActionItemRow;
 use crate::store::whole_call::{self, WholeCall};
 
 /// A page of the list.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 pub struct CallPage {
     /// In the order of `sort`.
     pub items: Vec<ListItem>,
@@ -27,7 +28,7 @@ pub struct CallPage {
 }
 
 /// Which calls were compared.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename = "CallRanking")]
 pub struct Ranked {
     /// So many, the newest that fit; the list ends with them.
@@ -37,10 +38,11 @@ pub struct Ranked {
 }
 
 /// A call in a list, and why it is there.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename = "CallListItem")]
 pub struct ListItem {
     #[oai(flatten)]
+    #[serde(flatten)]
     item: CallItem,
     /// Where the words of `q` stand, the best places; empty without `q`.
     matches: Vec<Excerpt>,
@@ -59,7 +61,7 @@ impl ListItem {
 }
 
 /// A call in a list.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 pub struct CallItem {
     /// Our id, stable for ever.
     id: Uuid,
@@ -98,9 +100,10 @@ pub struct CallItem {
 }
 
 /// A call with everything that was made of it.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 pub struct Call {
     #[oai(flatten)]
+    #[serde(flatten)]
     item: CallItem,
     /// The summary sentence by sentence.
     statements: Vec<Statement>,
@@ -115,7 +118,7 @@ pub struct Call {
 }
 
 /// Which models were asked.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename = "CallModels")]
 struct Models {
     /// For what was said.
@@ -125,7 +128,7 @@ struct Models {
 }
 
 /// What one run of the pipeline has made.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename = "CallVersion")]
 struct Version {
     /// Number of the run.
@@ -138,11 +141,12 @@ struct Version {
     analyzed_with: Nullable<String>,
     /// What that model was told.
     #[oai(rename = "prompt_version")]
+    #[serde(rename = "prompt_version")]
     prompt: Nullable<String>,
 }
 
 /// One side of a call.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename = "CallParty")]
 struct Party {
     /// Name as the telephone system knows it.
@@ -152,7 +156,7 @@ struct Party {
 }
 
 /// A sentence of the summary.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename = "SummaryStatement")]
 struct Statement {
     /// The sentence.
@@ -164,7 +168,7 @@ struct Statement {
 }
 
 /// Something that somebody must do.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename = "CallActionItem")]
 struct ActionItem {
     /// Its id.
@@ -184,7 +188,7 @@ struct ActionItem {
 }
 
 /// A message about a call.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename = "CallDelivery")]
 struct Delivery {
     /// `slack`, `email`, ...
@@ -199,7 +203,7 @@ struct Delivery {
 
 /// What the upstreams cost, at the prices of the days on which they were used. Answers that were lost on their way are
 /// not in it.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename = "CallCost")]
 struct Cost {
     /// Millionths of the currency; null = a part of it is not known.
@@ -217,7 +221,7 @@ struct Cost {
 }
 
 /// What one step of a call cost.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(rename = "CallStepCost")]
 struct StepCost {
     /// Name of the step.
