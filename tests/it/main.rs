@@ -5,6 +5,7 @@ mod analysis;
 mod api;
 mod audio;
 mod bad_input;
+mod call_facts;
 mod call_list;
 mod call_parts;
 mod call_search;
