@@ -30,8 +30,8 @@ bench: ## how fast the queue and the webhook are: make bench ONLY=webhook (ONLY=
 
 torture_options = $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
-# The figures are those of a program that a compiler has looked at: without, most of the time goes into sums over sound, in
-# the stand-ins as in the workers. What others have written is compiled like this already, for the tests.
+# Unoptimized, sums over sound would take most of both cores, in the stand-ins as in the workers, and the figures would tell
+# of that. Dependencies are compiled like this anyway (Cargo.toml).
 torture torture-short: export CARGO_PROFILE_DEV_OPT_LEVEL = 1
 
 torture: ## the promises under real faults, in 25 minutes: make torture SEED=7 ONLY=T1,T3

@@ -3,30 +3,14 @@
 
 use poem::{IntoResponse, Response};
 use poem_openapi::ApiResponse;
-use poem_openapi::payload::{Json, Payload};
-use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry};
-use poem_openapi::types::{ToJSON, Type};
+use poem_openapi::payload::Json;
+use poem_openapi::registry::{MetaResponses, Registry};
+use poem_openapi::types::ToJSON;
 use serde::Serialize;
 
-/// JSON as [`Json`] would make it: what serde writes is what the document promises.
+/// The answer that [`Json`] would make, and as the document describes that one.
 #[derive(Debug)]
 pub struct Written<T>(pub T);
-
-impl<T: Type> Payload for Written<T> {
-    const CONTENT_TYPE: &'static str = Json::<T>::CONTENT_TYPE;
-
-    fn check_content_type(content_type: &str) -> bool {
-        Json::<T>::check_content_type(content_type)
-    }
-
-    fn schema_ref() -> MetaSchemaRef {
-        T::schema_ref()
-    }
-
-    fn register(registry: &mut Registry) {
-        T::register(registry);
-    }
-}
 
 impl<T: ToJSON + Serialize + Send> IntoResponse for Written<T> {
     fn into_response(self) -> Response {
@@ -38,13 +22,10 @@ impl<T: ToJSON + Serialize + Send> IntoResponse for Written<T> {
 
 impl<T: ToJSON + Serialize + Send> ApiResponse for Written<T> {
     fn meta() -> MetaResponses {
-        let content = vec![MetaMediaType { content_type: Self::CONTENT_TYPE, schema: Self::schema_ref() }];
-        let response =
-            MetaResponse { description: "", status: Some(200), status_range: None, content, headers: vec![] };
-        MetaResponses { responses: vec![response] }
+        Json::<T>::meta()
     }
 
     fn register(registry: &mut Registry) {
-        T::register(registry);
+        <Json<T> as ApiResponse>::register(registry);
     }
 }

@@ -313,3 +313,25 @@ pub fn digits_of(number: &str) -> String {
 fn prefix(digits: &str) -> String {
     format!("{}%", digits_of(digits))
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use sqlx::{Execute as _, SqlStr};
+
+    use super::*;
+
+    /// For a number next to a bound of a histogram, PostgreSQL's plan of the beginning alone took a second (of 35 in 16,600
+    /// numbers, at a million calls). Which these are depends on a sample, so this is about what it is told.
+    #[rstest]
+    #[case("+1 555", &["LIKE"])]
+    #[case("+1 555 0013", &["left"])]
+    #[case("+1 555 0013 884", &["left", "LIKE"])]
+    fn a_long_beginning_is_told_by_its_place_too(#[case] caller: &str, #[case] expected: &[&str]) {
+        let filter = CallFilter { caller: Some(caller.to_owned()), ..CallFilter::default() };
+        let sql: SqlStr = statement(&filter, &CallBounds::default()).build().sql();
+        let conditions = [("left", "left(c.caller_digits, 8) = "), ("LIKE", "c.caller_digits LIKE ")];
+        let told = conditions.iter().filter(|(_, condition)| sql.as_str().contains(condition)).map(|(name, _)| *name);
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+    }
+}

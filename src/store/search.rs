@@ -64,7 +64,7 @@ impl Matches {
 }
 
 /// Reads words in web-search syntax, with a [`tsquery::mark`] in the place of each number. `wanted` are the words that are to
-/// be found, without syntax. Without `~`, as texts (`0012_search.sql`): what begins so is a fact. `None` = nothing of it can be found, because it has only words such as `the`.
+/// be found, without syntax. `None` = nothing of it can be found, because it has only words such as `the`.
 pub async fn words(
     db: impl PgExecutor<'_>,
     text: &str,
@@ -72,6 +72,7 @@ pub async fn words(
     wanted: &str,
     spoken: bool,
 ) -> Result<Option<Words>, sqlx::Error> {
+    // As in the index: what begins so is a fact there, and no word.
     let [text, wanted] = [text, wanted].map(|text| text.replace('~', " "));
     let row = sqlx::query!(
         r#"SELECT q.query::text AS "query!", numnode(q.query) AS "nodes!",

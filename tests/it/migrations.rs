@@ -9,7 +9,7 @@ use sqlx::migrate::Migrator;
 use sqlx::{PgConnection, PgPool};
 use tokio::time::sleep;
 
-use crate::support::Database;
+use crate::support::{Database, FrontDoor, SECRET};
 
 /// The last version that was released before this one.
 const RELEASED: i64 = 10;
@@ -97,6 +97,11 @@ async fn a_database_of_a_build_that_was_never_released_is_refused() {
     run(&mut other, r"UPDATE _sqlx_migrations SET checksum = '\x00' WHERE version = 12").await;
     let error = migrations::missing(database.pool()).await.unwrap_err();
     assert!(matches!(error, sqlx::Error::Migrate(_)) && error.to_string().contains("12"), "{error}");
+    let door = FrontDoor::on(database.pool().clone(), &[SECRET]).await;
+    let ready = door.get("/health/ready").send().await.unwrap();
+    assert_eq!(ready.status(), 503);
+    let problem = ready.text().await.unwrap();
+    assert!(problem.contains("another build") && problem.contains("goto-automation migrate"), "{problem}");
 }
 
 #[tokio::test]
