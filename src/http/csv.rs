@@ -9,6 +9,8 @@ use poem_openapi::ApiResponse;
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry};
 
+use crate::model::plain::turns;
+
 /// Tells old spreadsheets that the file is UTF-8.
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 /// What begins so is a formula to a spreadsheet (OWASP ASVS 5.0, V1.2.10).
@@ -16,8 +18,6 @@ const FORMULA: [char; 4] = ['=', '+', '-', '@'];
 /// What some spreadsheets take for the end of a cell, in a cell of ours too: their list separator is a setting (OWASP, CSV
 /// Injection).
 const ENDS: [char; 4] = [';', '\t', '\r', '\n'];
-/// What may stand before a formula without being a part of it.
-const LEADS: [char; 3] = [' ', '\u{a0}', '"'];
 
 /// A file of lines that are made while it is sent.
 pub struct Csv {
@@ -45,9 +45,20 @@ pub fn line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
     line
 }
 
+/// Without what turns the direction of writing: a cell is to be what it looks like.
 fn cell(text: &str) -> String {
-    let text = harmless(text);
+    let text = harmless(&text.replace(is_hidden, ""));
     if text.contains(['"', ',', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
+
+/// Turns the direction of writing, or controls something, without being a line break or a tabulator.
+fn is_hidden(c: char) -> bool {
+    turns(c) || (c.is_control() && !matches!(c, '\t' | '\r' | '\n'))
+}
+
+/// May stand before a formula without being a part of it.
+fn leads(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '"' | '\u{200B}' | '\u{FEFF}')
 }
 
 fn harmless(text: &str) -> String {
@@ -61,7 +72,7 @@ fn harmless(text: &str) -> String {
         if begins && FORMULA.contains(&next) {
             harmless.push('\'');
         }
-        begins = ENDS.contains(&next) || (begins && LEADS.contains(&next));
+        begins = ENDS.contains(&next) || (begins && leads(next));
         harmless.push(next);
     }
     harmless
@@ -123,6 +134,9 @@ mod tests {
     #[case("x\t-1", "x\t'-1")]
     #[case("x\n @y", "\"x\n '@y\"")]
     #[case(" =1", " '=1")]
+    #[case("\u{FEFF}\u{2003}=1", "\u{FEFF}\u{2003}'=1")]
+    #[case("\u{202E}gnp.exe\u{7}", "gnp.exe")]
+    #[case("\u{202E}=1", "'=1")]
     #[case("billing; a - b; 1+1", "billing; a - b; 1+1")]
     #[case("=A1,\"x\"", "\"'=A1,\"\"x\"\"\"")]
     fn cells_are_quoted_and_no_formulas(#[case] text: &str, #[case] expected: &str) {

@@ -13,6 +13,7 @@ pub mod hex;
 pub mod id;
 pub mod kpi;
 pub mod outage;
+pub mod plain;
 pub mod price;
 pub mod promise;
 pub mod shell;

@@ -6,6 +6,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
+use crate::model::plain::plain;
 use crate::model::time::parse_iso8601;
 use crate::model::{Direction, NewCall, Party};
 
@@ -119,18 +120,20 @@ fn text<'a>(object: &'a Object, path: &str) -> Result<Option<&'a str>, Rejection
 fn party(data: &Object, path: &str) -> Result<Party, Rejection> {
     match data.get(name(path)) {
         Some(Value::Object(party)) => Ok(Party {
-            name: text(party, &format!("{path}.name"))?.map(|name| cut(name, MAX_NAME)),
-            number: text(party, &format!("{path}.number"))?.map(|number| cut(number, MAX_NUMBER)),
+            name: text(party, &format!("{path}.name"))?.and_then(|name| shown(name, MAX_NAME)),
+            number: text(party, &format!("{path}.number"))?.and_then(|number| shown(number, MAX_NUMBER)),
         }),
         None | Some(Value::Null | Value::String(_)) => {
-            Ok(Party { name: None, number: text(data, path)?.map(|number| cut(number, MAX_NUMBER)) })
+            Ok(Party { name: None, number: text(data, path)?.and_then(|number| shown(number, MAX_NUMBER)) })
         }
         Some(_) => reject(path, "an object with `name` and `number`, a string (the number) or null"),
     }
 }
 
-fn cut(text: &str, longest: usize) -> String {
-    text.chars().take(longest).collect()
+/// As it can be shown anywhere; `None` if nothing of it can.
+fn shown(text: &str, longest: usize) -> Option<String> {
+    let text: String = plain(text).trim().chars().take(longest).collect();
+    (!text.is_empty()).then_some(text)
 }
 
 fn time(data: &Object, path: &str) -> Result<Option<DateTime<Utc>>, Rejection> {

@@ -2,18 +2,17 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::model::plain::plain;
+
 /// Columns that a text takes.
 pub fn width_of(text: &str) -> usize {
     text.width()
 }
 
 /// The text in one line, without control characters (escape sequences among them) and without the marks that turn the
-/// direction of writing around (Unicode TR 36, section 2.7).
+/// direction of writing around.
 pub fn clean(text: &str) -> String {
-    let turns =
-        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(|c| !turns(*c)).collect();
-    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+    plain(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The text in at most so many columns, with `…` where something is left out.

@@ -10,6 +10,7 @@ use super::super::csv;
 use super::super::precondition::etag;
 use super::super::problem::{FieldError, Problem};
 use super::super::schema::{ActionState, Nullable, Timestamp, word};
+use crate::model::plain::turns;
 use crate::pipeline::actions::{Change, DONE, OPEN};
 use crate::store::actions::ActionRow;
 
@@ -149,9 +150,12 @@ impl ActionEdit {
     pub fn change(self) -> Result<Change, Problem> {
         let mut errors = Vec::new();
         let mut line = |field: &str, text: String| {
-            let text = text.trim().to_owned();
+            let text = text.replace(turns, "").trim().to_owned();
             if text.is_empty() || text.chars().any(char::is_control) {
-                errors.push(FieldError { field: field.to_owned(), expected: "text in one line".to_owned() });
+                errors.push(FieldError {
+                    field: field.to_owned(),
+                    expected: "text in one line that is not blank".to_owned(),
+                });
             }
             text
         };

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::super::schema::Nullable;
 use super::words::Format;
+use crate::model::plain;
 use crate::model::{Segment, Speaker, Timing, Transcript};
 
 /// Media types and what they ask for.
@@ -165,9 +166,7 @@ fn clock(milliseconds: i64) -> String {
 
 /// In one line, and without characters that control a screen or turn the direction of writing.
 fn plain(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
-    let shown: String = text.chars().filter(|c| !turns(*c)).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    shown.split_whitespace().collect::<Vec<_>>().join(" ")
+    plain::plain(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::said::Said;
 use super::{due, evidence, urgency};
+use crate::model::plain::plain;
 use crate::model::{ActionItem, Analysis, Sentiment, Statement};
 
 const MOST_STATEMENTS: usize = 12;
@@ -138,13 +139,14 @@ fn existing(named: &[i64], segments: usize) -> Vec<i32> {
     evidence
 }
 
-/// Without control characters (PostgreSQL refuses NUL), trimmed, bounded; `None` when nothing is left.
+/// Without control characters (PostgreSQL refuses NUL) and what turns the direction of writing, trimmed, bounded; `None`
+/// when nothing is left.
 fn clean_topic(text: &str) -> Option<String> {
     clean(&text.to_lowercase().chars().take(LONGEST_TOPIC).collect::<String>())
 }
 
 fn clean(text: &str) -> Option<String> {
-    let cleaned: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_TEXT).collect();
+    let cleaned: String = plain(text).chars().take(LONGEST_TEXT).collect();
     let cleaned = cleaned.trim();
     (!cleaned.is_empty()).then(|| cleaned.to_owned())
 }
