@@ -293,20 +293,35 @@ fn within(query: &mut QueryBuilder<Postgres>, bounds: &CallBounds) {
     query.push_bind(bounds.number_prefix().map(ToOwned::to_owned)).push(", ");
     query.push_bind(bounds.from).push(", ").push_bind(bounds.to).push(")");
     // It follows from that, and has an index.
-    let digits = bounds.number_prefix().map(digits_of).filter(|digits| !digits.is_empty());
-    if let Some(digits) = digits {
+    if let Some(digits) = digits_of_bound(bounds) {
         let pattern = prefix(&digits);
         query.push(" AND (c.caller_digits LIKE ").push_bind(pattern.clone());
         query.push(" OR c.called_digits LIKE ").push_bind(pattern).push(")");
     }
 }
 
+/// What the digits of a number within these bounds begin with; `None` = with anything: zeros may stand for a `+`.
+pub(super) fn digits_of_bound(bounds: &CallBounds) -> Option<String> {
+    bounds.number_prefix().map(digits_of).filter(|digits| digits.bytes().any(|digit| digit != b'0'))
+}
+
 /// So many digits of a caller's number lead an index.
 const PLACE_DIGITS: usize = 8;
 
-/// The digits of a number in any notation.
+/// The digits of a number in any notation, as they are dialled after a `+`: many write `00` for it, and a `(0)` behind the
+/// country that is left out then. `digits_of` in the database (`0016_numbers.sql`) is the same.
 pub fn digits_of(number: &str) -> String {
-    number.chars().filter(char::is_ascii_digit).collect()
+    let digits = plain_digits(&number.replace("(0)", ""));
+    let mut dialled = digits.as_str();
+    while let Some(rest) = dialled.strip_prefix("00").filter(|rest| !rest.is_empty()) {
+        dialled = rest;
+    }
+    dialled.to_owned()
+}
+
+/// Nothing but the digits of a text.
+pub fn plain_digits(text: &str) -> String {
+    text.chars().filter(char::is_ascii_digit).collect()
 }
 
 /// Digits are nothing that LIKE knows.

@@ -1,6 +1,6 @@
 //! What lists are filtered by, as words of the index of texts: `facts_of` in `migrations/0012_search.sql` puts them there.
 
-use super::call_list::{CallFilter, digits_of};
+use super::call_list::{CallFilter, digits_of, digits_of_bound};
 use crate::model::{CallBounds, CallState};
 
 /// The index has the beginnings of numbers with so many digits.
@@ -51,11 +51,11 @@ impl Facts {
                 facts.number(&[side], &digits_of(digits));
             }
         }
-        if let Some(prefix) = bounds.number_prefix() {
-            facts.number(&["caller", "called"], &digits_of(prefix));
-            // Also by what is no digit.
-            facts.is_part = true;
+        if let Some(digits) = digits_of_bound(bounds) {
+            facts.number(&["caller", "called"], &digits);
         }
+        // Also by what is no digit.
+        facts.is_part |= bounds.number_prefix().is_some();
         for (is_so, word) in [(filter.has_open_actions, "open"), (filter.missed, "missed")] {
             match is_so {
                 Some(true) => facts.words.push(format!("'~{word}'")),

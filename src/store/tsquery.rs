@@ -1,7 +1,7 @@
 //! What the text of a `tsquery` is made into, beyond what PostgreSQL makes of words: numbers, and a look that leaves the
 //! transcripts out. Lexemes stand in it in quotes, with quotes and backslashes in them doubled.
 
-use super::call_list::digits_of;
+use super::call_list::plain_digits;
 
 /// Stands for the number with this index in a text that PostgreSQL reads. Of letters and digits, it is a word that no
 /// dictionary changes.
@@ -12,7 +12,7 @@ pub fn mark(number: usize) -> String {
 /// Puts numbers in the place of their marks. Of each: its digits, and, where it may be several numbers with blanks between
 /// them, the digits of these. A number is known from its end, whatever stands before it.
 pub fn with_numbers(query: &str, numbers: &[Vec<String>]) -> String {
-    let lexeme = |digits: &String| format!("'#{}':*", digits_of(digits).chars().rev().collect::<String>());
+    let lexeme = |digits: &String| format!("'#{}':*", plain_digits(digits).chars().rev().collect::<String>());
     let mut query = query.to_owned();
     for (index, digits) in numbers.iter().enumerate() {
         let lexemes: Vec<String> = digits.iter().map(lexeme).collect();

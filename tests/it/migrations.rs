@@ -20,12 +20,16 @@ async fn run(db: &mut PgConnection, statement: &'static str) {
 
 /// A database as the released version has made it.
 async fn released() -> Database {
+    of_version(RELEASED).await
+}
+
+async fn of_version(version: i64) -> Database {
     let database = Database::fresh().await;
     let mut connection = database.pool().acquire().await.unwrap();
     run(&mut connection, "DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
     let mut migrator = Migrator::new(folder).await.unwrap();
-    migrator.migrations.to_mut().retain(|migration| migration.version <= RELEASED);
+    migrator.migrations.to_mut().retain(|migration| migration.version <= version);
     migrator.run(&mut *connection).await.unwrap();
     database
 }
@@ -116,4 +120,31 @@ async fn earlier_calls_get_what_lists_show_of_their_latest_analysis() {
             .await
             .unwrap();
     assert_eq!(facts, ("negative".to_owned(), 4, vec!["refund".to_owned()], 2));
+}
+
+/// Numbers of calls that came before: one with 00 for the `+`, one with what is not dialled from abroad.
+#[tokio::test]
+async fn earlier_numbers_are_read_in_any_notation() {
+    let database = of_version(15).await;
+    let mut old = database.pool().acquire().await.unwrap();
+    run(
+        &mut old,
+        "INSERT INTO calls (id, source, external_id, direction, recording, caller_number, called_number)
+         VALUES ('019b0000-0000-7000-8000-000000000001', 'signed', 'a', 'inbound', 'none', '0044 (20) 7946-0000', '1001'),
+                ('019b0000-0000-7000-8000-000000000002', 'signed', 'b', 'inbound', 'none', '+15550100001', '+49 (0)30 90');
+         INSERT INTO call_summaries (call_id, run, summary, statements, sentiment, urgency, topics)
+         SELECT id, 1, 'A refund.', '[]', 'neutral', 3, '{refund}' FROM calls",
+    )
+    .await;
+    migrations::apply(database.pool()).await.unwrap();
+    let found: Vec<(String, String, String, bool)> = sqlx::query_as(
+        "SELECT c.caller_digits, c.called_digits, o.caller_digits || ' ' || o.called_digits,
+                t.words @@ quote_literal('~caller/' || left(c.caller_digits, 4))::tsquery
+         FROM calls c JOIN call_topics o ON o.call_id = c.id JOIN call_texts t ON t.call_id = c.id ORDER BY external_id",
+    )
+    .fetch_all(database.pool())
+    .await
+    .unwrap();
+    let row = |caller: &str, called: &str| (caller.to_owned(), called.to_owned(), format!("{caller} {called}"), true);
+    assert_eq!(found, [row("442079460000", "1001"), row("15550100001", "493090")]);
 }

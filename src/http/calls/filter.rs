@@ -84,18 +84,17 @@ fn order(sort: Sort, searches: bool) -> Result<CallOrder, Problem> {
     }
 }
 
-/// The first digits of a number in any notation; `00` is what many write for `+`.
+/// The first digits of a number in any notation.
 fn digits(name: &str, number: &str) -> Result<String, Problem> {
     let plain = number.chars().all(|c| c.is_ascii_digit() || " +()./-".contains(c));
     let digits = call_list::digits_of(number);
-    let digits = digits.strip_prefix("00").filter(|rest| !rest.is_empty()).unwrap_or(&digits);
     if !plain || digits.is_empty() || digits.len() > LONGEST_NUMBER {
         return Err(Problem::bad_parameter(
             name,
             "a telephone number with its country, such as +15550100002, or its beginning",
         ));
     }
-    Ok(digits.to_owned())
+    Ok(digits)
 }
 
 #[cfg(test)]
@@ -107,6 +106,8 @@ mod tests {
     #[rstest]
     #[case("+1 (555) 010-0002", Some("15550100002"))]
     #[case("001555", Some("1555"))]
+    #[case("+49 (0)30 90", Some("493090"))]
+    #[case("0049 (0)30 90", Some("493090"))]
     #[case("00", Some("00"))]
     #[case(" 1555", Some("1555"))]
     #[case("+", None)]

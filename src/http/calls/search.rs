@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::super::problem::Problem;
-use crate::store::call_list::digits_of;
+use crate::store::call_list::plain_digits;
 use crate::store::tsquery;
 
 /// More is no question of a person.
@@ -86,17 +86,17 @@ impl Part {
     }
 }
 
-/// The numbers in a text. The index of words finds them in the same way (`number_words` in `migrations/0012_search.sql`).
+/// The numbers in a text. The index of words finds them in the same way (`number_words` in `migrations/0016_numbers.sql`).
 pub fn numbers_in(text: &str) -> Vec<Number> {
     static NUMBER: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"\+?\(?[0-9][0-9 ()./-]{3,30}[0-9]").expect("a constant"));
     NUMBER
         .find_iter(text)
         .map(|found| {
-            let (start, digits) = (found.start(), digits_of(found.as_str()));
+            let (start, digits) = (found.start(), plain_digits(found.as_str()));
             let part = |part: &str| {
                 let at = part.as_ptr() as usize - text.as_ptr() as usize;
-                Part { start: at, stop: at + part.len(), digits: digits_of(part) }
+                Part { start: at, stop: at + part.len(), digits: plain_digits(part) }
             };
             let parts: Vec<_> = found.as_str().split_whitespace().map(part).collect();
             let parts = if parts.len() > 1 { parts } else { Vec::new() };
