@@ -2,6 +2,7 @@
 //! have its name point at 127.0.0.1 and would read everything (DNS rebinding); its requests still carry that name.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use poem::http::header;
 use poem::http::uri::Authority;
@@ -17,6 +18,27 @@ pub(super) fn routes(outbox: Outbox, simulate: &str) -> impl Endpoint<Output = R
         .nest("/dev", outbox::routes(outbox, simulate.to_owned()))
         .before(own_names_only)
         .around(envelope::envelope)
+}
+
+/// The pages of `dev`, and for all other addresses the product's own doors, which see them as they came: what stands between
+/// would answer by itself to an address that it cannot read.
+pub(super) fn beside<D, P>(dev: D, product: P) -> impl Endpoint<Output = Response>
+where
+    D: Endpoint<Output = Response> + 'static,
+    P: Endpoint + 'static,
+{
+    let dev = Arc::new(dev);
+    product.map_to_response().around(move |product, request: Request| {
+        let dev = dev.clone();
+        async move {
+            let path = request.uri().path();
+            if path == "/dev" || path.starts_with("/dev/") {
+                dev.call(request).await
+            } else {
+                product.call(request).await
+            }
+        }
+    })
 }
 
 async fn own_names_only(request: Request) -> poem::Result<Request> {
@@ -43,6 +65,7 @@ fn is_own(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use poem::endpoint::make_sync;
     use poem::http::Uri;
     use rstest::rstest;
     use serde_json::Value;
@@ -50,7 +73,8 @@ mod tests {
     use super::*;
 
     async fn ask(path: &'static str, host: Option<&str>) -> Response {
-        let doors = Route::new().nest_no_strip("/dev", routes(Outbox::default(), "simulate"));
+        let product = Route::new().at("/api/:id", make_sync(|_| "product"));
+        let doors = beside(routes(Outbox::default(), "simulate"), product);
         let request = Request::builder().uri(Uri::from_static(path));
         let request = host.into_iter().fold(request, |request, host| request.header("host", host));
         doors.get_response(request.finish()).await
@@ -82,6 +106,15 @@ mod tests {
             let response = ask(path, host).await;
             assert_eq!((response.status().as_u16(), response.content_type()), (421, Some("application/problem+json")));
         }
+    }
+
+    #[tokio::test]
+    async fn other_addresses_are_the_products() {
+        for path in ["/api/1", "/api/%ED%A0%80"] {
+            let body = ask(path, Some("localhost")).await.into_body().into_string().await.unwrap();
+            assert_eq!(body, "product", "{path}");
+        }
+        assert_eq!(ask("/dev/%FF", Some("localhost")).await.content_type(), Some("application/problem+json"));
     }
 
     #[tokio::test]

@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use poem::Route;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 
@@ -183,7 +182,7 @@ async fn serve(
     database.spawn_notifier(&waker, shutdown);
     let dev = door::routes(standins.outbox.clone(), &simulate);
     let doors = http::routes(app::doors(config, &database, waker.clone())?);
-    let routes = Route::new().nest_no_strip("/dev", dev).nest_no_strip("/", doors);
+    let routes = door::beside(dev, doors);
     let door = app::serve(config, listener, routes, shutdown);
     let work = app::work(config, &database, waker, shutdown);
     let keep_database = async {

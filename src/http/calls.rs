@@ -146,9 +146,9 @@ impl CallsApi {
         has_open_actions: Query<Option<bool>>,
         /// Only inbound calls that nobody answered (of duration 0), or only the others.
         missed: Query<Option<bool>>,
-        /// Only calls that speak of this: words, "phrases", or, -without, and numbers in any notation. Looks through
-        /// summaries, topics, names, numbers and transcripts. (Of a transcript of more than 16,000 words, phrases are
-        /// found in the first 16,000.)
+        /// Only calls that speak of this: words, "phrases", or, -without, and telephone numbers in any notation, or their last
+        /// five digits and more. Looks through summaries, topics, names, numbers and transcripts. (Of a transcript of more
+        /// than 16,000 words, phrases are found in the first 16,000.)
         q: Query<Option<String>>,
         /// The order: `newest`, `oldest`, `longest` or `most_urgent`; with `q` it is `relevance` or `newest`.
         sort: Query<Option<Sort>>,
@@ -294,8 +294,8 @@ impl CallsApi {
 
     /// Make a link to the recording of a call
     ///
-    /// For players that cannot send a key: whoever has the link may hear the recording, for five minutes. Needs the scope
-    /// `recordings:read`.
+    /// For players that cannot send a key: whoever has the link may hear the recording, for five minutes. Answers 404 with
+    /// the code `no_recording` and the reason when there is none. Needs the scope `recordings:read`.
     #[oai(path = "/:id/recording/link", method = "get", operation_id = "getRecordingLink")]
     async fn recording_link(
         &self,
@@ -309,8 +309,9 @@ impl CallsApi {
         key.require(Scope::RecordingsRead)?;
         query::only(request, &[])?;
         let call = find(&db, id.0, key.bounds()).await?;
+        let link = recording::link(&db, &means, &call, key.prefix()).await?;
         // It is a right by itself.
-        Ok(Answer::new(Json(means.links.make(call.id, key.prefix()))).header(CACHE_CONTROL, "no-store"))
+        Ok(Answer::new(Json(link)).header(CACHE_CONTROL, "no-store"))
     }
 
     /// Run a call again
@@ -331,14 +332,19 @@ impl CallsApi {
     ) -> Result<RerunAnswer, Interruption> {
         key.require(Scope::JobsOperate)?;
         query::only(request, &[])?;
-        let call = find(&db, id.0, key.bounds()).await?;
+        let Some(call) = look(&db, id.0, key.bounds()).await? else {
+            return Err(rerun::refuse(&db, &key, request, id.0, &order.0).await.into());
+        };
         rerun::carry_out(&db, &means, &key, request, &call, order.0).await
     }
 }
 
 async fn find(db: &PgPool, id: Uuid, bounds: &CallBounds) -> Result<CallRow, Problem> {
-    let call = store::bounded(db, async |db| store::calls::get_within(db, CallId(id), bounds).await).await?;
-    call.ok_or_else(Problem::call_not_found)
+    look(db, id, bounds).await?.ok_or_else(Problem::call_not_found)
+}
+
+async fn look(db: &PgPool, id: Uuid, bounds: &CallBounds) -> Result<Option<CallRow>, sqlx::Error> {
+    store::bounded(db, async |db| store::calls::get_within(db, CallId(id), bounds).await).await
 }
 
 fn why_no_transcript(call: &CallRow) -> String {

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::problem::{self, Problem};
 use super::words;
+use crate::model::ApiKey;
 
 /// Longest time for an answer, its request's body included.
 const HANDLER_LIMIT: Duration = Duration::from_secs(30);
@@ -30,7 +31,8 @@ impl RequestId {
     fn of(request: &Request) -> Self {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         let given = request.header(REQUEST_ID).filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len()));
-        match given.filter(|id| id.bytes().all(plain)) {
+        // A key that somebody has put into the wrong header is not written into the log.
+        match given.filter(|id| id.bytes().all(plain) && ApiKey::parse(id).is_none()) {
             Some(id) => Self(id.to_owned()),
             None => Self::fresh(),
         }
@@ -60,7 +62,7 @@ pub async fn envelope<E: Endpoint>(routes: Arc<E>, mut request: Request) -> poem
     request.set_data(request_id.clone());
     let is_head = *request.method() == Method::HEAD;
     let path = words::told(request.uri().path());
-    let span = tracing::info_span!("request", %request_id, method = %request.method(), path);
+    let span = tracing::info_span!("request", %request_id, method = words::method(request.method()), path);
     if is_head {
         request.set_method(Method::GET);
     }

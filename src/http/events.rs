@@ -77,10 +77,12 @@ impl EventsApi {
     ) -> Result<Live, Problem> {
         key.require(Scope::CallsRead)?;
         query::only(request, &[])?;
-        let last: Option<EventId> =
-            last_event_id.0.map(|id| id.parse()).transpose().map_err(|()| {
-                Problem::bad_header("Last-Event-ID", "the `id` of an event as it came, or no such header")
-            })?;
+        let bad = || Problem::bad_header("Last-Event-ID", "the `id` of an event as it came, or no such header");
+        let last: Option<EventId> = last_event_id.0.map(|id| id.parse()).transpose().map_err(|()| bad())?;
+        // One that is no text does not come as a parameter. Without it, what it stands for would be missed in silence.
+        if last.is_none() && request.headers().contains_key("last-event-id") {
+            return Err(bad());
+        }
         let seat = self.seats.take(key.id()).ok_or_else(Problem::too_many_streams)?;
         let follower = Follower::new(&db, &key, last, seat).await?;
         Ok(Live::new(Line::of(request).carry_on(follower.texts())))

@@ -14,7 +14,7 @@ pub fn if_match(request: &Request) -> Result<i32, Problem> {
     let mut values = request.headers().get_all(header::IF_MATCH).into_iter();
     let value = values.next().ok_or_else(Problem::precondition_required)?;
     let version = value.to_str().ok().and_then(version).filter(|_| values.next().is_none());
-    version.ok_or_else(Problem::precondition_failed)
+    version.ok_or_else(Problem::no_version)
 }
 
 /// The same for an act that needs no version, because nothing is lost by it: none without the header, and none for `*`,

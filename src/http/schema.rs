@@ -239,7 +239,7 @@ impl ParseFromParameter for Day {
     fn parse_from_parameter(value: &str) -> ParseResult<Self> {
         // Clocks of zones are known since 1970, and times have years of four digits.
         let known = value.parse::<NaiveDate>().ok().filter(|day| (1970..9999).contains(&day.year()));
-        known.map(Self).ok_or_else(|| ParseError::custom("a day such as 2026-01-05"))
+        known.map(Self).ok_or_else(|| ParseError::custom("a day such as 2026-01-05, from 1970-01-01 to 9998-12-31"))
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use poem::http::Method;
 use uuid::Uuid;
 
 use super::openapi::{Api, Paths};
@@ -39,6 +40,12 @@ static KNOWN: LazyLock<HashSet<String>> = LazyLock::new(|| {
     Paths::of::<Api>().words().map(str::to_owned).chain(others).collect()
 });
 
+/// A method, and an ellipsis for one that nobody knows: it is any word of its sender's.
+pub fn method(method: &Method) -> &str {
+    let known = [Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::PUT, Method::DELETE, Method::OPTIONS];
+    if known.contains(method) { method.as_str() } else { ELLIPSIS }
+}
+
 /// A path with an ellipsis for each part that is neither a word of ours nor an id.
 pub fn told(path: &str) -> String {
     let is_id = |segment: &str| segment.len() == 36 && Uuid::parse_str(segment).is_ok();
@@ -67,6 +74,12 @@ mod tests {
     #[case("/outbox/mail/7", "/outbox/mail/\u{2026}")]
     fn only_words_and_ids_are_told(#[case] path: &str, #[case] expected: &str) {
         assert_eq!(told(path), expected);
+    }
+
+    #[test]
+    fn methods_that_are_none_are_not_told() {
+        assert_eq!(method(&Method::PATCH), "PATCH");
+        assert_eq!(method(&Method::from_bytes(b"gta_4hT0zQ7a_SECRET").unwrap()), ELLIPSIS);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::store::keys::{self, KeyRow, NewKey};
 
 /// Most characters of a name.
 pub const LONGEST_NAME: usize = 100;
-/// Most characters of a bound on numbers: E.164 has 15 digits, and some systems write them apart.
-pub const LONGEST_NUMBER: usize = 40;
+/// Most digits of a bound on numbers: E.164 has 15, and an exchange may put some before them.
+const LONGEST_NUMBER: usize = 20;
 
 /// What a new key is to be.
 #[derive(Debug, Clone)]
@@ -46,9 +46,9 @@ impl Wanted {
             (plain(&self.name, LONGEST_NAME), "name", "1 to 100 printable characters, and no blank at the ends"),
             (self.expires_at.is_none_or(|at| at > now), "expires_at", "a time that is not over"),
             (
-                bounds.number_prefix.as_ref().is_none_or(|number| plain(number, LONGEST_NUMBER)),
+                bounds.number_prefix.as_deref().is_none_or(begins_number),
                 "bounds.number_prefix",
-                "1 to 40 printable characters, and no blank at the ends",
+                "the first digits of a number as the telephone system writes it, such as +4930 or 1001",
             ),
             (bounds.from.zip(bounds.to).is_none_or(|(from, to)| from < to), "bounds.to", "a time after `bounds.from`"),
             (
@@ -135,6 +135,12 @@ fn named(row: &KeyRow) -> String {
     format!("{} ({})", row.name, row.prefix)
 }
 
+/// Anything else begins no number, and a key for it would open nothing.
+fn begins_number(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    (1..=LONGEST_NUMBER).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit())
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -156,6 +162,11 @@ mod tests {
     #[case(Wanted { name: "x".repeat(101), expires_at: Some(at("2026-11-16T00:00:00Z")), ..wanted() }, &["name", "expires_at"])]
     #[case(Wanted { bounds: CallBounds { number_prefix: Some(" ".into()), ..Default::default() }, ..wanted() },
         &["bounds.number_prefix"])]
+    #[case(Wanted { bounds: CallBounds { number_prefix: Some("+49 30".into()), ..Default::default() }, ..wanted() },
+        &["bounds.number_prefix"])]
+    #[case(Wanted { bounds: CallBounds { number_prefix: Some("+49%".into()), ..Default::default() }, ..wanted() },
+        &["bounds.number_prefix"])]
+    #[case(Wanted { bounds: CallBounds { number_prefix: Some("1001".into()), ..Default::default() }, ..wanted() }, &[])]
     #[case(Wanted { bounds: CallBounds { from: Some(at("2026-02-01T00:00:00Z")), to: Some(at("2026-02-01T00:00:00Z")),
         ..Default::default() }, ..wanted() }, &["bounds.to"])]
     #[case(Wanted { bounds: CallBounds { direction: Some(Direction::Inbound), ..Default::default() },

@@ -20,7 +20,7 @@ pub enum RerunError {
     #[error("there is no call with this id")]
     UnknownCall,
     /// Nothing to start from.
-    #[error("cannot start at `{step}`: {missing}; start earlier")]
+    #[error("cannot start at `{step}`: {missing}")]
     Missing {
         /// Where it should have started.
         step: &'static str,
@@ -91,11 +91,13 @@ pub async fn plan(
     let missing = match step {
         DOWNLOAD if call.recording_url.is_none() => Some("the call has no recording"),
         TRANSCRIBE if store::recordings::of_call(db, call_id).await?.is_none() => {
-            Some("no recording was downloaded yet")
+            Some("no recording was downloaded yet; start at `download`")
         }
-        ANALYZE if store::summaries::transcript(db, call_id).await?.is_none() => Some("there is no transcript yet"),
+        ANALYZE if store::summaries::transcript(db, call_id).await?.is_none() => {
+            Some("there is no transcript yet; start earlier")
+        }
         NOTIFY if call.recording != "none" && store::summaries::analysis(db, call_id).await?.is_none() => {
-            Some("there is no analysis yet")
+            Some("there is no analysis yet; start earlier")
         }
         _ => None,
     };

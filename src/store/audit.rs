@@ -54,6 +54,11 @@ pub async fn note(db: &PgPool, actor: &Actor, action: &str, object: &str, count:
     bounded(db, async |db| insert(db, actor, action, object, count, Outcome::Done).await).await
 }
 
+/// Writes down that somebody wanted to change what is not there, or not for them.
+pub async fn note_refused(db: &PgPool, actor: &Actor, action: &str, object: &str) -> Result<i64, sqlx::Error> {
+    bounded(db, async |db| insert(db, actor, action, object, 0, Outcome::Refused).await).await
+}
+
 /// What is noted under this number was of so many more.
 pub async fn note_length(db: &PgPool, id: i64, count: i64) -> Result<(), sqlx::Error> {
     bounded(db, async |db| add(db, id, count).await).await

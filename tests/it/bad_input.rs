@@ -6,6 +6,7 @@ use std::time::Duration;
 use goto_automation::config::ServerConfig;
 use goto_automation::model::{ApiKey, Scope};
 use reqwest::{Method, RequestBuilder, Response};
+use rstest::rstest;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
@@ -151,6 +152,25 @@ async fn every_parameter_of_every_operation_is_understood_or_refused() {
         }
     }
     assert!(asked > 1_000, "{asked}");
+}
+
+/// That it is wrong is not enough: what to send in its place.
+#[rstest]
+#[case("/api/calls/?limit=10000000000000000000", "a smaller whole number")]
+#[case("/api/calls/?limit=ten", "a whole number")]
+#[case("/api/calls/?limit=0", "at least 1")]
+#[case("/api/calls/?urgency_at_least=-99999999999", "a larger whole number")]
+#[case("/api/kpi/daily?days=-1", "a whole number, without a sign")]
+#[case("/api/kpi/daily?last_day=1969-12-31", "from 1970-01-01")]
+#[case("/api/actions/?overdue=x", "`true` or `false`")]
+#[case("/api/calls.csv?bom=1", "`true` or `false`")]
+#[case("/api/calls/%ED%A0%80", "UTF-8")]
+#[tokio::test]
+async fn what_is_wrong_is_told_with_what_is_right(#[case] path: &str, #[case] expected: &str) {
+    let door = FrontDoor::open().await;
+    let (status, problem) = door.ask(&door.key(&["calls:read"]).await, path).await;
+    assert_eq!((status, problem["code"].as_str()), (400, Some("bad_parameter")), "{problem}");
+    assert!(problem["errors"][0]["expected"].as_str().unwrap().contains(expected), "{problem}");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ const CALLS: &str = "
     INSERT INTO calls (id, source, external_id, state, direction, caller_number, called_number, started_at,
         duration_seconds, recording)
     VALUES (gen_random_uuid(), 'signed', 'a', 'completed', 'inbound', '+15550100001', '+15550199999', '2026-01-01', 60, 'available'),
-           (gen_random_uuid(), 'signed', 'b', 'failed', 'outbound', '+15550199999', '+4930901820', '2026-01-02', 600, 'pending'),
+           (gen_random_uuid(), 'signed', 'b', 'failed', 'outbound', '0049 (0)40 5550', '+4930901820', '2026-01-02', 600, 'pending'),
            (gen_random_uuid(), 'signed', 'c', 'no_recording', 'inbound', '(555) 010-0001', '+15550199999', '2026-01-03', 0, 'none'),
            (gen_random_uuid(), 'signed', 'd', 'completed', 'unknown', NULL, NULL, '2026-01-04', NULL, 'available'),
            (gen_random_uuid(), 'native', 'e', 'completed', 'inbound', '+15550100002', '+15550199999', '2026-01-05', 30, 'available');
@@ -49,6 +49,10 @@ fn names(page: &Value) -> String {
 #[case("caller=%2B1555010", "ea")]
 #[case("caller=001-555-010-0002", "e")]
 #[case("called=%2B49%2030", "b")]
+#[case("caller=%2B49%2040", "b")]
+#[case("caller=0049%20(0)40%205550", "b")]
+#[case("caller=4940", "b")]
+#[case("caller=00494", "b")]
 #[case("sentiment=negative", "a")]
 #[case("sentiment=mixed", "")]
 #[case("urgency_at_least=2", "ea")]
@@ -87,7 +91,8 @@ async fn filters_choose_and_orders_order(#[case] query: &str, #[case] expected: 
 #[rstest]
 #[case("caller=anonymous", "bad_parameter", "telephone number")]
 #[case("urgency_at_least=6", "bad_parameter", "at most 5")]
-#[case("has_open_actions=maybe", "bad_parameter", "has_open_actions")]
+#[case("has_open_actions=maybe", "bad_parameter", "expected `true` or `false`")]
+#[case("limit=10000000000000000000", "bad_parameter", "expected a smaller whole number")]
 #[case("sort=random", "bad_parameter", "`most_urgent`")]
 #[case("sort=relevance", "bad_parameter", "`q`")]
 #[case("q=refund&sort=longest", "bad_parameter", "`relevance` or `newest`")]

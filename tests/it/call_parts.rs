@@ -230,7 +230,12 @@ async fn a_recording_that_is_not_there_says_why() {
         let (status, problem) = door.ask(&key, &path).await;
         assert_eq!((status, problem["code"].as_str()), (404, Some("no_recording")));
         assert!(problem["detail"].as_str().unwrap().contains(reason), "{problem}");
+        let (status, no_link) = door.ask(&key, &format!("{path}/link")).await;
+        assert_eq!((status, &no_link["detail"]), (404, &problem["detail"]));
     }
+    run(door.pool(), "UPDATE calls SET recording = 'pending', state = 'failed', state_reason = 'The link is over.'")
+        .await;
+    assert!(door.ask(&key, &path).await.1["detail"].as_str().unwrap().ends_with("downloaded: The link is over."));
     run(door.pool(), "UPDATE calls SET recording = 'available'").await;
     std::fs::remove_file(door.store().join("ab/abcd.wav")).unwrap();
     let (status, problem) = door.ask(&key, &path).await;
@@ -372,6 +377,13 @@ async fn a_rerun_that_cannot_be_says_why() {
     let refused =
         door.count("SELECT count(*) FROM audit_log WHERE action = 'calls.rerun' AND result = 'refused'").await;
     assert_eq!(refused, 1, "an attempt is an act");
+    let absent = format!("/api/calls/{OTHER}/rerun");
+    for (body, rows) in [(json!({"from": "analyze", "dry_run": true}), 1), (json!({"from": "analyze"}), 2)] {
+        let (status, problem) = answer(door.request(Method::POST, &absent).bearer_auth(key.expose()).json(&body)).await;
+        assert_eq!((status, problem["code"].as_str()), (404, Some("call_not_found")));
+        let refused = "SELECT count(*) FROM audit_log WHERE action = 'calls.rerun' AND result = 'refused'";
+        assert_eq!(door.count(refused).await, rows);
+    }
     let (status, problem) = order(&door, &door.key(&["calls:read"]).await, &json!({"from": "analyze"}), &none).await;
     assert_eq!((status, problem["code"].as_str()), (403, Some("forbidden")));
     assert_eq!(door.count("SELECT count(*) FROM jobs WHERE run > 1").await, 0);

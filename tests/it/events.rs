@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use goto_automation::model::{ApiKey, CallBounds, Direction};
 use goto_automation::store::changes;
+use reqwest::header::HeaderValue;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -169,9 +170,12 @@ async fn what_is_not_known_any_more_begins_anew() {
         let mut stream = Stream::open(&door, &key, Some(&id)).await;
         assert_eq!(stream.next().await.unwrap()["kind"], "reset", "{id}");
     }
-    let request = door.get("/api/events").bearer_auth(key.expose()).header("Last-Event-ID", "17");
-    let (status, problem) = answer(request).await;
-    assert_eq!((status, problem["errors"][0]["field"].as_str()), (400, Some("Last-Event-ID")), "{problem}");
+    for id in [&b"17"[..], b"\xc3\xa9", b"\xff"] {
+        let id = HeaderValue::from_bytes(id).unwrap();
+        let request = door.get("/api/events").bearer_auth(key.expose()).header("Last-Event-ID", id);
+        let (status, problem) = answer(request).await;
+        assert_eq!((status, problem["errors"][0]["field"].as_str()), (400, Some("Last-Event-ID")), "{problem}");
+    }
 }
 
 /// However lately an id was sent: what came after its place may be gone as soon as the place is a day old.

@@ -75,7 +75,7 @@ const ROWS: &[Row] = &[
     reads("getTranscript", Scope::TranscriptsRead, Reach::One),
     reads("getTimeline", Scope::CallsRead, Reach::One),
     Row { lacks: Some("no_recording"), ..reads("getRecording", Scope::RecordingsRead, Reach::One) },
-    reads("getRecordingLink", Scope::RecordingsRead, Reach::One),
+    Row { lacks: Some("no_recording"), ..reads("getRecordingLink", Scope::RecordingsRead, Reach::One) },
     Row {
         body: Some(r#"{"from": "download", "dry_run": true}"#),
         ..reads("rerunCall", Scope::JobsOperate, Reach::One)

@@ -99,8 +99,7 @@ pub async fn play(
     call: &CallRow,
     actor: &Actor,
 ) -> Result<Audio, Problem> {
-    let recording = store::recordings::of_call(db, CallId(call.id)).await?.filter(|_| call.recording == "available");
-    let recording = recording.ok_or_else(|| Problem::no_recording(why_no_recording(call)))?;
+    let recording = of_call(db, call).await?;
     let size = recording.bytes as u64;
     let tag = etag(&recording);
     // Who has it already gets nothing again, whatever part is asked for (RFC 9110, section 13.2.2).
@@ -123,6 +122,17 @@ pub async fn play(
     let pieces = ReaderStream::with_capacity(tokio::fs::File::from_std(file).take(length), PIECE);
     let body = Body::from_bytes_stream(Line::of(request).carry(pieces));
     Ok(Audio(answer(call, &recording, part).body(body)))
+}
+
+/// A link to the recording of a call, if it has one.
+pub async fn link(db: &PgPool, means: &Means, call: &CallRow, key: &str) -> Result<RecordingLink, Problem> {
+    of_call(db, call).await?;
+    Ok(means.links.make(call.id, key))
+}
+
+async fn of_call(db: &PgPool, call: &CallRow) -> Result<RecordingRow, Problem> {
+    let recording = store::recordings::of_call(db, CallId(call.id)).await?.filter(|_| call.recording == "available");
+    recording.ok_or_else(|| Problem::no_recording(why_no_recording(call)))
 }
 
 /// The same, for whoever has a link.
@@ -180,13 +190,16 @@ fn part(headers: &HeaderMap, etag: &str, size: u64) -> Result<Option<(u64, u64)>
     if start >= size || end <= start { Err(Problem::no_such_range(size)) } else { Ok(Some((start, end - start))) }
 }
 
-fn why_no_recording(call: &CallRow) -> &'static str {
-    match call.recording.as_str() {
-        "none" => "The call was not recorded.",
-        "pending" => "The recording is not downloaded yet; ask again later.",
-        "expired" => "The recording was deleted because of its age.",
-        "erased" => "The recording was erased on request.",
-        _ => "The recording is not there.",
+fn why_no_recording(call: &CallRow) -> String {
+    let reason = call.state_reason.as_deref().unwrap_or("the reason is not known");
+    match (call.recording.as_str(), call.state.as_str()) {
+        ("none", _) => "The call was not recorded.".to_owned(),
+        ("expired", _) => "The recording was deleted because of its age.".to_owned(),
+        ("erased", _) => "The recording was erased on request.".to_owned(),
+        ("pending", "failed") => format!("The call failed before its recording was downloaded: {reason}"),
+        ("pending", "waiting") => format!("The recording is not downloaded yet; the call waits: {reason}"),
+        ("pending", _) => "The recording is not downloaded yet; ask again later.".to_owned(),
+        _ => "The recording is not there.".to_owned(),
     }
 }
 

@@ -103,6 +103,15 @@ pub async fn carry_out(
     Ok(RerunAnswer::Begun(Json(answer)))
 }
 
+/// There is no such call, or not for this key. That it was to be run again is written down.
+pub async fn refuse(db: &PgPool, key: &Key, request: &Request, call: Uuid, order: &RerunOrder) -> Problem {
+    if order.dry_run {
+        return Problem::call_not_found();
+    }
+    let noted = audit::note_refused(db, &key.actor(request), "calls.rerun", &format!("call {call}")).await;
+    noted.err().map_or_else(Problem::call_not_found, Problem::from)
+}
+
 impl Rerun {
     fn new(plan: &Plan, run: Option<i32>) -> Self {
         let messages = |all: &[Message]| all.iter().map(RerunMessage::new).collect();

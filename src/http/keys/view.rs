@@ -94,8 +94,9 @@ pub struct NewKey {
 struct NewBounds {
     /// Which way they went.
     direction: Option<Direction>,
-    /// What the caller's or the called number begins with, as the telephone system writes it.
-    #[oai(validator(min_length = 1, max_length = 40))]
+    /// What the caller's or the called number begins with, as the telephone system writes it: digits, and with a country a `+`
+    /// in front of them.
+    #[oai(validator(min_length = 1, max_length = 21))]
     number_prefix: Option<String>,
     /// They occurred at this time or later.
     from: Option<Timestamp>,

@@ -134,7 +134,7 @@ const FORMS: &[(&str, &str)] = &[
     ("ActionItemEdit.text", LINE),
     ("ActionItemEdit.owner", LINE),
     ("NewApiKey.name", WORDS),
-    ("NewApiKeyBounds.number_prefix", WORDS),
+    ("NewApiKeyBounds.number_prefix", r#"{"pattern": "^[+]?[0-9]{1,20}$"}"#),
     ("caller", NUMBER),
     ("called", NUMBER),
     ("q", QUESTION),

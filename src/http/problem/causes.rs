@@ -104,7 +104,7 @@ impl Problem {
     }
 
     /// The call has nothing to hear.
-    pub fn no_recording(reason: &'static str) -> Self {
+    pub fn no_recording(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ProblemCode::NoRecording, reason)
     }
 
@@ -178,7 +178,14 @@ impl Problem {
         Self::new(ProblemCode::PreconditionRequired, DETAIL).about("If-Match", "the ETag of what is edited")
     }
 
-    /// What is edited has changed since, or the header names no version at all.
+    /// The header names no version, or not just one.
+    pub fn no_version() -> Self {
+        const DETAIL: &str = "`If-Match` must be one ETag as it came with what is edited, such as \"3\": no list, no `*` and \
+                              no weak one, so that nobody's change is lost.";
+        Self::new(ProblemCode::PreconditionFailed, DETAIL).about("If-Match", "the ETag of what is edited, as it came")
+    }
+
+    /// What is edited has changed since.
     pub fn precondition_failed() -> Self {
         const DETAIL: &str = "It has changed since the version that `If-Match` names. Get it again, look at what has \
                               changed, and send your edit with its new ETag.";

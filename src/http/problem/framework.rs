@@ -78,6 +78,9 @@ impl From<poem::Error> for Problem {
         }
         match error.status() {
             _ if error.is::<NotFoundError>() => Self::not_found(),
+            _ if error.is::<poem::error::ParsePathError>() => {
+                Self::bad_parameter("path", "an address in UTF-8, its other characters written as `%C3%A9`")
+            }
             // Routes with other methods name them (`http::allow`, `http::conventions`).
             _ if error.is::<MethodNotAllowedError>() => Self::method_not_allowed("GET, HEAD"),
             _ if error.is::<AuthorizationError>() => Self::unauthorized(),
@@ -104,7 +107,12 @@ pub(super) fn readable(reason: &str) -> String {
         let (kind, why) = rest.split_once("\": ").unwrap_or((rest, ""));
         match kind {
             UUID => "an id such as 019b8e2c-7c1b-7c3a-9f21-6d1f0c9a4e11".to_owned(),
+            kind if kind.starts_with("integer") && why.contains("too large") => "a smaller whole number".to_owned(),
+            kind if kind.starts_with("integer") && why.contains("too small") => "a larger whole number".to_owned(),
+            // Of what can be none: a number of days, for example.
+            kind if kind.starts_with("integer(uint") => "a whole number, without a sign".to_owned(),
             kind if kind.starts_with("integer") => "a whole number".to_owned(),
+            "boolean" => "`true` or `false`".to_owned(),
             _ => why.to_owned(),
         }
     } else {
