@@ -87,6 +87,12 @@ impl Problem {
         Self { header: Some((name, value.into())), ..self }
     }
 
+    /// What has not been read of the request ends the connection, and its client must not send another one on it: it would
+    /// be lost (RFC 9112, section 9.6).
+    fn closing(self) -> Self {
+        self.with_header("connection", "close")
+    }
+
     /// Whole seconds, and not too few of them.
     fn with_wait(self, wait: Duration) -> Self {
         self.with_header("retry-after", wait.as_millis().div_ceil(1000).max(1).to_string())

@@ -146,6 +146,7 @@ async fn a_body_that_trickles_in_is_refused_and_ends_the_connection() {
     line.send(POST).await;
     let said = line.trickle(b"{").await;
     assert!(said.starts_with("HTTP/1.1 408") && said.contains("body_timeout"), "{said}");
+    assert!(said.contains("connection: close"), "{said}");
 }
 
 #[tokio::test]

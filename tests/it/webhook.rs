@@ -136,7 +136,9 @@ async fn either_secret_counts_while_rotating_and_without_one_the_door_is_shut() 
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_without_reading_it_all() {
     let door = FrontDoor::open().await;
-    let (status, problem) = door.send(&vec![b' '; (1 << 20) + 1]).await;
+    let refused = door.post(vec![b' '; (1 << 20) + 1]).send().await.unwrap();
+    assert_eq!(refused.headers()["connection"], "close", "or the next webhook is sent on it, and lost");
+    let (status, problem) = read(refused).await;
     assert_eq!((status, problem["code"].as_str()), (413, Some("body_too_large")));
 
     let sent = Arc::new(AtomicUsize::new(0));

@@ -220,7 +220,7 @@ impl Problem {
 
     /// The body did not arrive in time.
     pub fn body_timeout() -> Self {
-        Self::new(ProblemCode::BodyTimeout, "The body did not arrive in time.")
+        Self::new(ProblemCode::BodyTimeout, "The body did not arrive in time.").closing()
     }
 
     /// The body broke off.
@@ -230,7 +230,7 @@ impl Problem {
 
     /// The body is larger than any that is accepted here.
     pub fn too_large(limit: usize) -> Self {
-        Self::new(ProblemCode::BodyTooLarge, format!("The body has more than {limit} bytes."))
+        Self::new(ProblemCode::BodyTooLarge, format!("The body has more than {limit} bytes.")).closing()
     }
 
     /// The body is of a type that is not read here.

@@ -57,8 +57,10 @@ pub async fn attend<E: Endpoint + 'static>(
         async move {
             let mut response = routes.get_response(request).await;
             drop(visit);
-            // HTTP/2 has frames for that, and no such header (RFC 9113, section 8.2.2).
-            if stop.is_cancelled() && version != Version::HTTP_2 {
+            if version == Version::HTTP_2 {
+                // It has frames for that, and no such header (RFC 9113, section 8.2.2).
+                response.headers_mut().remove(header::CONNECTION);
+            } else if stop.is_cancelled() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(hyper::Response::from(response))
