@@ -326,7 +326,7 @@ pub fn plain_digits(text: &str) -> String {
 
 /// Digits are nothing that LIKE knows.
 fn prefix(digits: &str) -> String {
-    format!("{}%", digits_of(digits))
+    format!("{digits}%")
 }
 
 #[cfg(test)]

@@ -244,6 +244,7 @@ mod tests {
     #[case(json!({"text": "two\nlines"}))]
     #[case(json!({"text": "nul\u{0}"}))]
     #[case(json!({"owner": " "}))]
+    #[case(json!({"owner": "\u{202E} "}))]
     #[case(json!({"owner": 7}))]
     #[case(json!({"due_at": "tomorrow"}))]
     #[case(json!({"due_at": "2026-02-30T00:00:00Z"}))]

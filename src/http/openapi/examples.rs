@@ -140,8 +140,8 @@ const FORMS: &[(&str, &str)] = &[
     ("q", QUESTION),
 ];
 
-/// No control characters, and not blank.
-const LINE: &str = r#"{"pattern": "^[^\\u0000-\\u001F\\u007F-\\u009F]*[^\\s\\u0000-\\u001F\\u007F-\\u009F][^\\u0000-\\u001F\\u007F-\\u009F]*$"}"#;
+/// No control characters, and not blank, nor blank without what turns the direction of writing.
+const LINE: &str = r#"{"pattern": "^[^\\u0000-\\u001F\\u007F-\\u009F]*[^\\s\\u0000-\\u001F\\u007F-\\u009F\\u061C\\u200E\\u200F\\u202A-\\u202E\\u2066-\\u2069][^\\u0000-\\u001F\\u007F-\\u009F]*$"}"#;
 /// No control characters, and no blanks at the ends.
 const WORDS: &str = r#"{"pattern": "^[^\\s\\u0000-\\u001F\\u007F-\\u009F]([^\\u0000-\\u001F\\u007F-\\u009F]*[^\\s\\u0000-\\u001F\\u007F-\\u009F])?$"}"#;
 /// Digits in any notation.
